@@ -1,0 +1,28 @@
+# Flags, sanitizers, and the development helpers (ccache, mold) where they are present.
+
+find_program(GANTRY_CCACHE ccache)
+if(GANTRY_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${GANTRY_CCACHE})
+endif()
+find_program(GANTRY_MOLD mold)
+if(GANTRY_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+add_library(gantry_options INTERFACE)
+# -ffp-contract=off: a fused multiply-add exists only where a kernel asks for it, so that every compiler and
+# instruction set agrees on the reference's bits.
+target_compile_options(gantry_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Werror
+                                                -ffp-contract=off)
+target_include_directories(gantry_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
+set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
+
+if(GANTRY_SANITIZE)
+  add_compile_options(-fsanitize=${GANTRY_SANITIZE} -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${GANTRY_SANITIZE})
+  if(GANTRY_SANITIZE MATCHES "undefined")
+    add_compile_options(-fno-sanitize-recover=undefined)
+  endif()
+  add_compile_definitions(GANTRY_SANITIZED=1)
+endif()

@@ -1,0 +1,57 @@
+// Every limit of Gantry by name. A queue, buffer, body, recursion or wait without a limit here is a defect.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace gantry::limits {
+
+// formats/
+inline constexpr uint64_t kSafetensorsHeaderBytesMax = 100ull << 20;
+inline constexpr uint64_t kGgufMetadataEntriesMax = 1u << 16;
+inline constexpr uint64_t kGgufTensorsMax = 1u << 20;
+inline constexpr uint64_t kGgufStringBytesMax = 64ull << 20;
+inline constexpr uint64_t kGgufArrayElementsMax = 16ull << 20;
+inline constexpr int kTensorRankMax = 4;
+inline constexpr uint64_t kJsonFileBytesMax = 256ull << 20;
+
+// text/
+inline constexpr size_t kVocabularyMax = 1u << 20;
+inline constexpr size_t kTokenizeBytesMax = 16u << 20;
+
+// chat/
+inline constexpr size_t kTemplateBytesMax = 1u << 20;
+inline constexpr int kTemplateDepthMax = 200;
+inline constexpr uint64_t kTemplateFuelMax = 10'000'000;
+inline constexpr size_t kTemplateOutputBytesMax = 32u << 20;
+
+// cache/, sched/, engine/
+inline constexpr int kKvBlockTokens = 64;
+inline constexpr int kSequencesMax = 4096;
+inline constexpr size_t kWaitingRequestsMax = 4096;
+
+// requests
+inline constexpr int kChoicesMax = 128;
+inline constexpr int kTopLogprobsMax = 20;
+inline constexpr size_t kStopStringsMax = 16;
+inline constexpr size_t kStopStringBytesMax = 1024;
+inline constexpr size_t kStopTokenIdsMax = 128;
+inline constexpr size_t kLogitBiasMax = 1024;
+inline constexpr size_t kPromptsPerRequestMax = 128;
+inline constexpr size_t kMessagesMax = 4096;
+
+// server/
+inline constexpr size_t kHttpHeaderBytesMax = 16u << 10;
+inline constexpr size_t kHttpHeadersMax = 100;
+inline constexpr size_t kHttpBodyBytesMax = 32u << 20;
+inline constexpr size_t kHttpChunksMax = 65'536;
+inline constexpr int kHttpPipelinedMax = 1000;
+inline constexpr int kHttpConnectionsMax = 16'384;
+inline constexpr int kHttpHeaderSecondsMax = 10;
+inline constexpr int kHttpBodySecondsMax = 60;
+inline constexpr int kHttpIdleSecondsMax = 90;
+inline constexpr int kHttpWriteSecondsMax = 30;
+inline constexpr size_t kStreamBufferedBytesMax = 256u << 10;
+inline constexpr int kJsonDepthMax = 64;
+
+}  // namespace gantry::limits

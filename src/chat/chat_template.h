@@ -1,0 +1,55 @@
+// Messages to text: the Jinja subset that published chat templates use (Jinja 3.1 semantics, as transformers
+// runs it: trim_blocks, lstrip_blocks, loop controls), with fuel, depth and output limits. No attribute of a
+// host object is reachable.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+
+namespace gantry {
+
+struct ChatTemplateInput {
+  nlohmann::ordered_json
+      messages;  // [{role, content, ...}]; content is a string, or parts where the template takes them
+  nlohmann::ordered_json tools;  // null where there are none
+  nlohmann::ordered_json
+      kwargs;  // extra variables (chat_template_kwargs, already allow-listed); object or null
+  bool add_generation_prompt = true;
+  std::string bos_token;
+  std::string eos_token;
+  int64_t now_unix_seconds = 0;  // for strftime_now
+};
+
+// A rendered prompt in pieces, so that text of a message never becomes a control token.
+struct PromptPiece {
+  std::string text;
+  bool from_template =
+      false;  // literal text of the template or a token variable: control tokens count; else plain text
+};
+
+class ChatTemplate {
+ public:
+  // Parses the source. kInvalidArgument with the line for a syntax error, kUnimplemented with the construct's
+  // name for Jinja outside the subset.
+  static Result<std::unique_ptr<ChatTemplate>> parse(std::string source);
+  ~ChatTemplate();
+
+  // The text, as python jinja2 gives it. raise_exception(m) gives kInvalidArgument with m. Thread-safe.
+  Result<std::string> render(const ChatTemplateInput& input) const;
+  // The same text cut where its origin changes. Provenance survives concatenation, slicing, strip, split,
+  // replace and the filters; what came from `messages`, `tools` or `kwargs` is not from_template.
+  Result<std::vector<PromptPiece>> render_pieces(const ChatTemplateInput& input) const;
+  // True if the template mentions the variable (e.g. "enable_thinking", "tools").
+  bool uses(std::string_view variable) const;
+
+ private:
+  struct Impl;
+  explicit ChatTemplate(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace gantry

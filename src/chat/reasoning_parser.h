@@ -1,0 +1,35 @@
+// Splits streamed text into reasoning and answer at <think> ... </think> (DeepSeek-R1's format).
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace gantry {
+
+struct ReasoningDelta {
+  std::string reasoning;
+  std::string content;
+};
+
+class ReasoningParser {
+ public:
+  // starts_inside: the prompt already ends with "<think>" (R1's template), so the first text is reasoning.
+  // Otherwise a leading "<think>" (after white space) opens it, and any other text is content.
+  explicit ReasoningParser(bool starts_inside);
+  // The tags may be cut anywhere between two calls; what could still be a tag is held back. Line breaks right
+  // after <think> and around </think> belong to neither side.
+  ReasoningDelta push(std::string_view text);
+  // Ends the stream: held text goes to the side that is open.
+  ReasoningDelta finish();
+  bool inside() const;
+
+ private:
+  enum class State { kStart, kReasoning, kAfterReasoning, kContent };
+  State state_;
+  std::string held_;
+};
+
+// True if the rendered prompt leaves a <think> open at its end.
+bool prompt_opens_reasoning(std::string_view prompt);
+
+}  // namespace gantry

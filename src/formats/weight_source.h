@@ -1,0 +1,51 @@
+// What a model sees of a checkpoint: named tensors under Hugging Face's names, whatever file they lie in.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "tensor/tensor.h"
+#include "text/vocab_spec.h"
+
+namespace gantry {
+
+struct WeightInfo {
+  std::string name;  // "model.layers.0.self_attn.q_proj.weight"
+  TensorView
+      view;  // mapped from the file, valid while the source lives; [out_features, in_features] for a matrix
+  std::string file;  // for messages
+};
+
+// A read-only checkpoint. Opening validates everything that can be checked without reading tensor data: after
+// a successful open, each view lies within its file. Thread-safe once open.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+
+  // config.json as published. A GGUF file's metadata is given under the same keys (architectures,
+  // hidden_size, num_hidden_layers, rope_theta, ...), plus "gantry_rope_interleaved": true where the file
+  // permutes q and k rows for interleaved pairs (llama.cpp does for the llama architecture).
+  virtual const nlohmann::json& config() const = 0;
+  // generation_config.json, or {} where there is none.
+  virtual const nlohmann::json& generation_config() const = 0;
+  // The tokenizer; null when the checkpoint has none (then token ids are served).
+  virtual const VocabSpec* vocab() const = 0;
+  // Where it was opened, for messages and as the default model name.
+  virtual const std::string& path() const = 0;
+
+  // Sorted by name.
+  virtual const std::vector<WeightInfo>& weights() const = 0;
+  // Null if absent.
+  virtual const WeightInfo* find(std::string_view name) const = 0;
+  uint64_t total_bytes() const;
+};
+
+// A folder with config.json and safetensors (one file, or shards with model.safetensors.index.json), or a
+// .gguf file. Errors are one line that names the file and, where it applies, the tensor.
+Result<std::unique_ptr<WeightSource>> open_weights(const std::string& path);
+
+}  // namespace gantry

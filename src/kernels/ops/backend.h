@@ -1,0 +1,76 @@
+// A backend is a table of the ops below plus how it packs weights. Chosen once at start; the hot path makes
+// one indirect call per op.
+//
+// The op contract, for every CPU backend: a row's result depends only on that row, its absolute position and
+// the weights. The order of additions over K, over attention positions and over experts is fixed; it does not
+// change with the number of rows, the chunking of a prefill, the thread count or the path (prefill, decode).
+// Tested bitwise.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "kernels/ops/args.h"
+#include "kernels/ops/packed_weight.h"
+
+namespace gantry {
+
+struct Backend;
+
+// What every op call shares. Scratch is sized by the backend at start (scratch_bytes), so that no op
+// allocates.
+struct OpContext {
+  const Backend* backend = nullptr;
+  ThreadPool* pool = nullptr;
+  std::span<std::byte> scratch;  // 64-byte aligned
+};
+
+// Shapes that bound the scratch an op may need.
+struct ScratchSpec {
+  int64_t rows_max = 0;
+  int64_t width_max = 0;  // the widest K or N of any linear
+  int64_t experts = 0;
+  int64_t experts_per_token = 0;
+  int64_t expert_width = 0;  // moe_intermediate_size
+  int64_t heads = 0;
+  int64_t head_dim_max = 0;  // 576 for MLA
+  int64_t context_max = 0;
+  int threads = 1;
+};
+
+struct Backend {
+  std::string_view name;  // "reference", "generic", "avx2", "avx512"
+
+  // Bytes of storage that prepare() needs for the spec; 0 when the file's own bytes are used in place.
+  size_t (*packed_bytes)(const WeightSpec& spec);
+  // Packs (stacks, repacks, losslessly re-lays) into `storage` (64-byte aligned, packed_bytes long), or
+  // refers to the mapped file. The result refers to storage or file: both outlive it.
+  Result<PackedWeight> (*prepare)(const WeightSpec& spec, std::span<std::byte> storage);
+  size_t (*scratch_bytes)(const ScratchSpec& spec);
+  // Bytes of one KV block (limits::kKvBlockTokens tokens) of one layer.
+  size_t (*kv_block_bytes)(const KvLayout& layout);
+
+  void (*embed)(const OpContext&, const EmbedArgs&);
+  void (*norm_linear)(const OpContext&, const NormLinearArgs&);
+  void (*qkv_project)(const OpContext&, const QkvProjectArgs&);
+  void (*attend)(const OpContext&, const AttendArgs&);
+  void (*mla_project)(const OpContext&, const MlaProjectArgs&);
+  void (*mla_attend)(const OpContext&, const MlaAttendArgs&);
+  void (*mlp)(const OpContext&, const MlpArgs&);
+  void (*moe)(const OpContext&, const MoeArgs&);
+  void (*head)(const OpContext&, const HeadArgs&);
+};
+
+// By name, or "auto": the best that this machine runs. GANTRY_CPU_ISA overrides auto. kUnimplemented names
+// what the machine lacks; kInvalidArgument lists the names.
+Result<const Backend*> cpu_backend(std::string_view name);
+// Every backend that runs here, "reference" first: what the op tests iterate over.
+std::vector<const Backend*> runnable_backends();
+
+}  // namespace gantry

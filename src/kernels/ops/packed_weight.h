@@ -1,0 +1,48 @@
+// A weight matrix as a backend wants it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "tensor/tensor.h"
+
+namespace gantry {
+
+enum class Compute : uint8_t {
+  kAuto,  // the fast path of the weight's format (int8 activations for quantised blocks, bf16 for bf16 ...)
+  kF32,   // f32 activations throughout: the parity mode
+};
+
+// One logical matrix [rows (out), cols (in)], given as up to 4 row-wise stacked parts with the same cols and
+// any dtypes (q, k, v; gate, up). Parts stay valid while the packed weight is in use.
+struct WeightSpec {
+  std::span<const TensorView> parts;
+  // f32 bias per part, or data == null; optional (empty span: none).
+  std::span<const TensorView> biases;
+  Compute compute = Compute::kAuto;
+  int64_t batch = 1;  // > 1: parts are [batch, rows, cols] (stacked experts), packed one after the other
+};
+
+// Opaque to all but its backend; copyable, refers to storage it does not own.
+struct PackedWeight {
+  int64_t rows = 0;  // total over parts
+  int64_t cols = 0;
+  int64_t batch = 1;
+  Compute compute = Compute::kAuto;
+  struct Part {
+    DType dtype = DType::kF32;
+    int64_t rows = 0;
+    const void* data = nullptr;
+    uint32_t layout = 0;          // of the backend
+    int64_t batch_stride = 0;     // bytes from one batch entry to the next
+    const float* bias = nullptr;  // [rows] or null
+  };
+  std::array<Part, 4> parts{};
+  int part_count = 0;
+  uint64_t bytes = 0;  // that one full read of it costs; for roofline figures
+
+  explicit operator bool() const { return part_count > 0; }
+};
+
+}  // namespace gantry

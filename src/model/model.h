@@ -1,0 +1,74 @@
+// A loaded model: forward() runs one batch of rows through all layers. Immutable once loaded; one forward at
+// a time.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "formats/weight_source.h"
+#include "kernels/ops/backend.h"
+#include "model/config.h"
+
+namespace gantry {
+
+// One micro-batch. Rows of a sequence lie together, in order of position.
+struct ForwardBatch {
+  std::span<const int32_t> ids;         // [R]
+  std::span<const Segment> segments;    // cover the R rows; block tables refer to the KvStore's blocks
+  std::span<const int32_t> logit_rows;  // rows whose logits are wanted, ascending, [M]
+};
+
+// The paged cache of all layers of this rank.
+class KvStore {
+ public:
+  // `blocks` blocks for each layer of the layouts; zero-filled. kResourceExhausted if memory cannot be had.
+  static Result<std::unique_ptr<KvStore>> create(const Backend& backend, std::vector<KvLayout> layers,
+                                                 int32_t blocks);
+  KvView layer(int index) const;
+  int32_t blocks() const { return blocks_; }
+  // Bytes of one block over all layers.
+  static size_t block_bytes(const Backend& backend, std::span<const KvLayout> layers);
+  ~KvStore();
+
+ private:
+  KvStore() = default;
+  struct Mapping;
+  std::unique_ptr<Mapping> mapping_;
+  std::vector<KvView> layers_;
+  int32_t blocks_ = 0;
+};
+
+struct LoadOptions {
+  const Backend* backend = nullptr;
+  ThreadPool* pool = nullptr;
+  Compute compute = Compute::kAuto;  // --dtype float32: kF32
+  DType kv_dtype = DType::kF16;      // kF32 with Compute::kF32
+  int32_t rows_max = 0;              // the most rows a batch may have (max_num_batched_tokens)
+  int32_t logit_rows_max = 0;
+  int32_t context_max = 0;                                         // max_model_len
+  std::function<void(uint64_t done, uint64_t total)> on_progress;  // bytes of weights; may be empty
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual const ModelConfig& config() const = 0;
+  virtual std::vector<KvLayout> kv_layouts() const = 0;  // one per layer
+  // Writes the cache at every row's position and fills logits [M, vocab] of logit_rows. The values of ids and
+  // positions are the caller's duty (invariant 1): ids in [0, vocab), positions < context_max, blocks in the
+  // store.
+  virtual void forward(const ForwardBatch& batch, const KvStore& kv, float* logits) = 0;
+  virtual uint64_t weight_bytes() const = 0;  // that one decode step reads (all experts counted)
+};
+
+// By config().architectures: LlamaForCausalLM, Qwen2ForCausalLM, DeepseekV3ForCausalLM. kUnimplemented names
+// the architecture or configuration key that is not supported and lists what is; kDataLoss names a missing or
+// misshapen tensor. The source outlives the model.
+Result<std::unique_ptr<Model>> load_model(const WeightSource& source, const LoadOptions& options);
+
+}  // namespace gantry

@@ -1,0 +1,103 @@
+// The one way from the front to a model: a replica takes requests and sends frames of tokens. In-process for
+// one CPU rank, over a stream for worker groups; the front cannot tell which.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/status.h"
+#include "protocol/sampling_params.h"
+
+namespace gantry {
+
+struct GenerateRequest {
+  RequestId id;
+  uint32_t epoch = 0;           // of the replica group this is submitted to; frames carry it back
+  std::vector<TokenId> prompt;  // 1 .. max_model_len - 1 ids
+  std::vector<std::vector<TokenId>>
+      emitted;  // per choice, committed already (resubmission); empty on the first try
+  SamplingParams params;
+  std::string cache_salt;   // tenant or salt: prefix blocks are shared only under the same one
+  int32_t priority = 0;     // lower runs first
+  int64_t deadline_ns = 0;  // monotonic; 0 is none
+};
+
+enum class FinishReason : uint8_t { kNone, kStop, kLength, kCancelled, kError };
+
+struct TokenLogprob {
+  TokenId id;
+  float logprob;
+};
+
+// One token of one choice.
+struct TokenEvent {
+  RequestId request;
+  uint32_t epoch = 0;
+  int32_t choice = 0;
+  int32_t index = 0;   // of the generated token; prompt logprobs use event.prompt_position instead
+  TokenId token = -1;  // -1 in an event that only finishes
+  FinishReason finish = FinishReason::kNone;
+  TokenId stop_token = -1;           // with kStop: the end token (it is not part of the output text)
+  std::string error;                 // with kError: safe to show
+  float logprob = 0;                 // log-softmax of the raw logits (before temperature and penalties)
+  std::vector<TokenLogprob> top;     // best first
+  int32_t cached_prompt_tokens = 0;  // set in the first event of a choice
+};
+
+struct PromptLogprobs {  // once per request, before its first token, if asked for
+  RequestId request;
+  uint32_t epoch = 0;
+  std::vector<TokenLogprob> tokens;  // [prompt length - 1]: position 1 onward
+  std::vector<std::vector<TokenLogprob>> top;
+};
+
+// All that one engine step produced, in one message.
+struct StepFrame {
+  std::vector<PromptLogprobs> prompts;
+  std::vector<TokenEvent> tokens;
+};
+
+struct ReplicaStats {
+  int32_t running = 0;  // sequences in the batch
+  int32_t waiting = 0;
+  int64_t kv_blocks_used = 0;
+  int64_t kv_blocks_total = 0;
+  int64_t prompt_tokens = 0;  // counters since start
+  int64_t generated_tokens = 0;
+  int64_t steps = 0;
+  int64_t last_token_ns = 0;  // monotonic time of the last generated token; 0 before the first
+};
+
+struct ReplicaInfo {
+  std::string model_id;
+  int32_t max_model_len = 0;  // prompt and output together
+  int64_t vocab_size = 0;
+};
+
+class FrameSink {
+ public:
+  virtual ~FrameSink() = default;
+  // Called on the engine's thread once per step; must not block. The sink may move from the frame.
+  virtual void on_frame(StepFrame&& frame) = 0;
+};
+
+// Thread-safe. submit() and cancel() never block on the engine.
+class ReplicaClient {
+ public:
+  virtual ~ReplicaClient() = default;
+  // Before the first submit. The sink outlives the client or is replaced by null (no call is in progress on
+  // return).
+  virtual void set_sink(FrameSink* sink) = 0;
+  // kResourceExhausted if the queue is full, kInvalidArgument if it can never fit, kUnavailable while
+  // draining.
+  virtual Status submit(GenerateRequest request) = 0;
+  // Frees the request's blocks at the next step; choice -1 is all of them. Unknown ids are ignored. No
+  // further event of a cancelled choice is promised, and none is needed.
+  virtual void cancel(RequestId request, int32_t choice = -1) = 0;
+  virtual ReplicaStats stats() const = 0;
+  virtual const ReplicaInfo& info() const = 0;
+};
+
+}  // namespace gantry

@@ -1,0 +1,68 @@
+#include "tensor/convert.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+namespace gantry {
+namespace {
+
+TEST(Convert, EveryF16RoundTrips) {
+  for (uint32_t h = 0; h < 0x10000; ++h) {
+    const float f = f16_to_f32(static_cast<uint16_t>(h));
+    if (std::isnan(f)) {
+      EXPECT_TRUE(std::isnan(f16_to_f32(f32_to_f16(f))));
+    } else {
+      EXPECT_EQ(f32_to_f16(f), h);
+    }
+  }
+}
+
+TEST(Convert, F16RoundsToNearestEven) {
+  EXPECT_EQ(f32_to_f16(1.0f + 0x1p-11f), 0x3c00);  // a tie goes to even
+  EXPECT_EQ(f32_to_f16(1.0f + 0x1p-11f + 0x1p-20f), 0x3c01);
+  EXPECT_EQ(f32_to_f16(1.0f + 3 * 0x1p-11f), 0x3c02);
+  EXPECT_EQ(f32_to_f16(65519.0f), 0x7bff);
+  EXPECT_EQ(f32_to_f16(65520.0f), 0x7c00);
+  EXPECT_EQ(f32_to_f16(0x1p-25f), 0);
+  EXPECT_EQ(f32_to_f16(0x1.8p-25f), 1);
+}
+
+TEST(Convert, Bf16RoundsToNearestEven) {
+  EXPECT_EQ(f32_to_bf16(1.0f + 0x1p-8f), 0x3f80);
+  EXPECT_EQ(f32_to_bf16(1.0f + 3 * 0x1p-8f), 0x3f82);
+  EXPECT_TRUE(std::isnan(bf16_to_f32(f32_to_bf16(std::bit_cast<float>(0x7f800001u)))));
+}
+
+TEST(Dequantize, Q4_1ByHand) {
+  uint8_t block[20] = {};
+  const uint16_t d = f32_to_f16(0.5f), m = f32_to_f16(-2.0f);
+  std::memcpy(block, &d, 2);
+  std::memcpy(block + 2, &m, 2);
+  block[4] = 0xf1;  // element 0 is 1, element 16 is 15
+  float out[32];
+  dequantize({block, DType::kQ4_1, Shape{32}}, 0, out);
+  EXPECT_EQ(out[0], -1.5f);
+  EXPECT_EQ(out[16], 5.5f);
+  EXPECT_EQ(out[1], -2.0f);
+}
+
+TEST(Dequantize, Q6_KByHand) {
+  uint8_t block[210] = {};
+  const uint16_t d = f32_to_f16(0.25f);
+  std::memcpy(block + 208, &d, 2);
+  for (int i = 0; i < 16; ++i) block[192 + i] = static_cast<uint8_t>(i + 1);
+  block[128] = 0b11'10'01'00;  // high bits of elements 0, 32, 64, 96
+  block[0] = 0x21;             // low bits of elements 0 and 64
+  float out[256];
+  dequantize({block, DType::kQ6_K, Shape{256}}, 0, out);
+  EXPECT_EQ(out[0], 0.25f * 1 * (1 - 32));
+  EXPECT_EQ(out[32], 0.25f * 3 * (16 - 32));
+  EXPECT_EQ(out[64], 0.25f * 5 * (2 + 32 - 32));
+  EXPECT_EQ(out[96], 0.25f * 7 * (48 - 32));
+  EXPECT_EQ(out[255], 0.25f * 16 * -32);
+}
+
+}  // namespace
+}  // namespace gantry

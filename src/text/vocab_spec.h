@@ -1,0 +1,45 @@
+// Everything a tokenizer is built from, whatever file it was read from (tokenizer.json or GGUF metadata).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/ids.h"
+
+namespace gantry {
+
+enum class PreTokenizer { kGpt2, kSmolLm2, kLlama3, kQwen2, kDeepSeekV3 };
+
+struct AddedToken {
+  TokenId id = -1;
+  std::string content;
+  bool special = false;  // a control token: never produced from the text of a message, skipped when decoding
+  bool lstrip = false;
+  bool rstrip = false;
+  bool normalized = false;
+};
+
+// Byte-level BPE (GPT-2's byte alphabet already undone: token strings are raw bytes).
+struct VocabSpec {
+  PreTokenizer pre_tokenizer = PreTokenizer::kGpt2;
+  std::vector<std::string> tokens;                          // id → bytes; holes are empty
+  std::vector<std::pair<std::string, std::string>> merges;  // by rank, raw bytes
+  std::vector<AddedToken> added;
+  bool ignore_merges = false;  // a piece that is a token is taken whole (Llama 3)
+  bool normalize_nfc = false;  // Qwen2
+  bool add_bos = false;        // the post-processor or tokenizer_config adds BOS to a plain prompt
+  bool add_eos = false;
+  std::optional<TokenId> bos;
+  std::vector<TokenId> eos;  // any of them ends a generation
+  std::optional<TokenId> pad;
+  std::optional<TokenId> unk;
+  // Jinja source of the default chat template, and the named ones; empty where there is none.
+  std::string chat_template;
+  std::map<std::string, std::string> named_templates;
+};
+
+}  // namespace gantry
