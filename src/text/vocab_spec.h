@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,11 @@
 namespace gantry {
 
 enum class PreTokenizer { kGpt2, kSmolLm2, kLlama3, kQwen2, kDeepSeekV3 };
+
+// From GGUF's tokenizer.ggml.pre; nothing for a name that Gantry does not implement.
+std::optional<PreTokenizer> pre_tokenizer_from_gguf(std::string_view name);
+// The pre-tokenisers by name, for error messages: "gpt-2, smollm2, ...".
+std::string_view to_string(PreTokenizer pre_tokenizer);
 
 struct AddedToken {
   TokenId id = -1;
