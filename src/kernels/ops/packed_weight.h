@@ -15,13 +15,16 @@ enum class Compute : uint8_t {
 };
 
 // One logical matrix [rows (out), cols (in)], given as up to 4 row-wise stacked parts with the same cols and
-// any dtypes (q, k, v; gate, up). Parts stay valid while the packed weight is in use.
+// any dtypes (q, k, v; gate, up). The data of parts stays valid while the packed weight is in use; the spans
+// only during the call.
 struct WeightSpec {
   std::span<const TensorView> parts;
   // f32 bias per part, or data == null; optional (empty span: none).
   std::span<const TensorView> biases;
   Compute compute = Compute::kAuto;
-  int64_t batch = 1;  // > 1: parts are [batch, rows, cols] (stacked experts), packed one after the other
+  // > 1 (experts): parts and biases hold one run per entry, [gate_0, up_0, gate_1, up_1, ...], each view a
+  // matrix; a part has the same dtype and shape in every entry. Packed one entry after the other.
+  int64_t batch = 1;
 };
 
 // Opaque to all but its backend; copyable, refers to storage it does not own.
