@@ -30,6 +30,9 @@ inline constexpr int kKvBlockTokens = 64;
 inline constexpr int kSequencesMax = 4096;
 inline constexpr size_t kWaitingRequestsMax = 4096;
 
+// kernels/
+inline constexpr int kExpertsMax = 1024;
+
 // requests
 inline constexpr int kChoicesMax = 128;
 inline constexpr int kTopLogprobsMax = 20;

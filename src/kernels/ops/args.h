@@ -12,6 +12,7 @@
 namespace gantry {
 
 // Rows of one sequence that lie together in the batch: row first_row + i is at position first_position + i.
+// The segments of an op cover its rows [0, R) in order, without gaps.
 struct Segment {
   int32_t first_row = 0;
   int32_t rows = 0;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/status.h"
 #include "tensor/tensor.h"
 
 namespace gantry {
@@ -47,5 +48,13 @@ struct PackedWeight {
 
   explicit operator bool() const { return part_count > 0; }
 };
+
+// The spec as it is, its parts referring to the file's bytes (layout 0): where each backend's prepare()
+// starts. kInvalidArgument when parts do not stack (rank, cols, batch, whole blocks, bias sizes),
+// kUnimplemented for a dtype that no op reads.
+Result<PackedWeight> in_place_weight(const WeightSpec& spec);
+
+// Bytes of one row of `cols` elements; cols is a multiple of the dtype's block.
+int64_t row_bytes(DType dtype, int64_t cols);
 
 }  // namespace gantry

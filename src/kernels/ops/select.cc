@@ -1,0 +1,68 @@
+#include <cstdlib>
+#include <string>
+
+#include "kernels/ops/backend.h"
+#include "kernels/reference/backend.h"
+
+namespace gantry {
+namespace {
+
+bool runs_anywhere() { return true; }
+
+struct Candidate {
+  std::string_view name;
+  const Backend* (*backend)();
+  bool (*runs_here)();
+  std::string_view needs;  // for the message where it does not run
+};
+
+// "reference" first, then slowest to fastest: auto takes the last that runs here.
+constexpr Candidate kCandidates[] = {
+    {"reference", reference_backend, runs_anywhere, ""},
+};
+
+std::string candidate_names() {
+  std::string names = "auto";
+  for (const Candidate& candidate : kCandidates) names.append(", ").append(candidate.name);
+  return names;
+}
+
+}  // namespace
+
+Result<const Backend*> cpu_backend(std::string_view name) {
+  std::string_view wanted = name;
+  std::string param;
+  if (name == "auto") {
+    const char* isa = std::getenv("GANTRY_CPU_ISA");
+    if (isa != nullptr && *isa != '\0') {
+      wanted = isa;
+      param = "GANTRY_CPU_ISA";
+    }
+  }
+  if (wanted == "auto") {
+    const Backend* best = nullptr;
+    for (const Candidate& candidate : kCandidates) {
+      if (candidate.runs_here()) best = candidate.backend();
+    }
+    return best;
+  }
+  for (const Candidate& candidate : kCandidates) {
+    if (candidate.name != wanted) continue;
+    if (candidate.runs_here()) return candidate.backend();
+    return unimplemented(std::string("CPU backend '") + std::string(wanted) + "' needs " +
+                             std::string(candidate.needs) + ", which this machine lacks; use 'auto'",
+                         param);
+  }
+  return invalid_argument("unknown CPU backend '" + std::string(wanted) + "'; one of: " + candidate_names(),
+                          param);
+}
+
+std::vector<const Backend*> runnable_backends() {
+  std::vector<const Backend*> backends;
+  for (const Candidate& candidate : kCandidates) {
+    if (candidate.runs_here()) backends.push_back(candidate.backend());
+  }
+  return backends;
+}
+
+}  // namespace gantry
