@@ -16,8 +16,9 @@ struct GenerateRequest {
   RequestId id;
   uint32_t epoch = 0;           // of the replica group this is submitted to; frames carry it back
   std::vector<TokenId> prompt;  // 1 .. max_model_len - 1 ids
-  std::vector<std::vector<TokenId>>
-      emitted;  // per choice, committed already (resubmission); empty on the first try
+  // Resubmission only, else empty. Per choice: the tokens committed already, and whether it takes no more.
+  std::vector<std::vector<TokenId>> emitted;
+  std::vector<bool> finished;
   SamplingParams params;
   std::string cache_salt;   // tenant or salt: prefix blocks are shared only under the same one
   int32_t priority = 0;     // lower runs first
@@ -31,7 +32,10 @@ struct TokenLogprob {
   float logprob;
 };
 
-// One token of one choice.
+// One token of one choice, or its end, or both. A choice that reaches max_tokens ends with its last token
+// (kLength). An end token ends it in an event with token -1 and the next index (kStop); so do failures
+// (kError) and what the replica gives up itself (kCancelled: the deadline passed, the replica is being
+// destroyed).
 struct TokenEvent {
   RequestId request;
   uint32_t epoch = 0;
@@ -39,11 +43,16 @@ struct TokenEvent {
   int32_t index = 0;   // of the generated token; prompt logprobs use event.prompt_position instead
   TokenId token = -1;  // -1 in an event that only finishes
   FinishReason finish = FinishReason::kNone;
-  TokenId stop_token = -1;           // with kStop: the end token (it is not part of the output text)
-  std::string error;                 // with kError: safe to show
-  float logprob = 0;                 // log-softmax of the raw logits (before temperature and penalties)
-  std::vector<TokenLogprob> top;     // best first
-  int32_t cached_prompt_tokens = 0;  // set in the first event of a choice
+  TokenId stop_token = -1;        // with kStop: the end token (it is not part of the output text)
+  std::string error;              // with kError and kCancelled: safe to show
+  float logprob = 0;              // log-softmax of the raw logits (before temperature and penalties)
+  std::vector<TokenLogprob> top;  // best first
+  // In the first event of a choice:
+  int32_t cached_prompt_tokens = 0;
+  int64_t queue_ns = 0;    // from submit() to the step that took it up
+  int64_t prefill_ns = 0;  // from there to its first token
+  // In the last event of a choice:
+  int64_t decode_ns = 0;  // from its first token to its last
 };
 
 struct PromptLogprobs {  // once per request, before its first token, if asked for
@@ -67,6 +76,9 @@ struct ReplicaStats {
   int64_t prompt_tokens = 0;  // counters since start
   int64_t generated_tokens = 0;
   int64_t steps = 0;
+  int64_t prefix_queries = 0;  // prompt tokens looked up in the prefix cache, and those found
+  int64_t prefix_hits = 0;
+  int64_t preemptions = 0;
   int64_t last_token_ns = 0;  // monotonic time of the last generated token; 0 before the first
 };
 
@@ -75,6 +87,9 @@ struct ReplicaInfo {
   int32_t max_model_len = 0;  // prompt and output together
   int64_t vocab_size = 0;
 };
+
+// What deadline_ns and last_token_ns are measured with (CLOCK_MONOTONIC).
+int64_t monotonic_ns();
 
 class FrameSink {
  public:
@@ -90,12 +105,14 @@ class ReplicaClient {
   // Before the first submit. The sink outlives the client or is replaced by null (no call is in progress on
   // return).
   virtual void set_sink(FrameSink* sink) = 0;
-  // kResourceExhausted if the queue is full, kInvalidArgument if it can never fit, kUnavailable while
-  // draining.
+  // Checks the prompt and validate(params). kResourceExhausted if the queue is full, kInvalidArgument if it
+  // can never fit, kUnavailable while draining.
   virtual Status submit(GenerateRequest request) = 0;
   // Frees the request's blocks at the next step; choice -1 is all of them. Unknown ids are ignored. No
   // further event of a cancelled choice is promised, and none is needed.
   virtual void cancel(RequestId request, int32_t choice = -1) = 0;
+  // From now on submit() gives kUnavailable; what was submitted goes on. stats() tells when all is done.
+  virtual void drain() = 0;
   virtual ReplicaStats stats() const = 0;
   virtual const ReplicaInfo& info() const = 0;
 };
