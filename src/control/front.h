@@ -22,15 +22,16 @@ class StreamSink {
 
 class Front : public FrameSink {
  public:
-  // The replica outlives the front.
+  // The replica outlives the front. The destructor waits for a frame in progress; not from within a sink.
   explicit Front(ReplicaClient& replica);
   ~Front() override;
 
   RequestId next_id();
-  // request.id comes from next_id(). The sink is kept until every choice has finished, or close().
+  // request.id comes from next_id(). The sink is kept until every choice has finished, or close(); it may be
+  // called before this returns. On an error (submit()'s) it is not called at all.
   Status open(GenerateRequest request, std::shared_ptr<StreamSink> sink);
   // The owner needs no more of this choice (a stop string was found); -1: of the stream (the client went
-  // away).
+  // away). One call of the sink may still be in progress on return. May be called from within the sink.
   void close(RequestId id, int32_t choice = -1);
 
   size_t open_streams() const;
