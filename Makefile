@@ -1,0 +1,69 @@
+# `make run` serves the default model on http://127.0.0.1:8000; `make test` runs every fast check; `make help` lists the rest.
+PORT ?= 8000
+HOST ?= 127.0.0.1
+MODELS ?= smollm2
+CUDA ?= 0
+PRESET := $(if $(filter 1,$(CUDA)),cuda,release)
+JOBS ?= $(shell nproc)
+PYTHON := .venv/bin/python
+export GANTRY_MODEL_DIR := $(CURDIR)/.cache/models
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
+
+.PHONY: help setup setup-test build run model test unit-test e2e-test lint format asan tsan clang dist fresh clean
+
+help:
+	@grep -E '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
+
+setup: ## install what a build needs
+	@tools/setup
+
+setup-test: ## install what the tests need as well
+	@tools/setup --test
+
+build: setup ## build/gantry; CUDA=1 adds the CUDA backend
+	@mkdir -p build && { cmake --preset $(PRESET) > build/configure.log 2>&1 || { cat build/configure.log; exit 1; }; }
+	@cmake --build build/$(PRESET) --target gantry -j $(JOBS)
+	@ln -sf $(PRESET)/src/cli/gantry build/gantry
+
+model: setup ## fetch the default model once
+	@$(PYTHON) tools/get-model smollm2
+
+run: build model ## serve the default models on HOST:PORT
+	@exec build/gantry serve $(MODELS) --host $(HOST) --port $(PORT)
+
+test: setup-test unit-test e2e-test ## build and run everything
+	@tools/tidy/check
+
+unit-test: setup-test model
+	@cmake --preset dev > /dev/null
+	@cmake --build build/dev -j $(JOBS)
+	@ln -sf dev/src/cli/gantry build/gantry
+	@GANTRY_TEST_DATA=$(CURDIR)/.cache ctest --test-dir build/dev --output-on-failure
+
+e2e-test: unit-test
+	@GANTRY_BIN=$(CURDIR)/build/gantry GANTRY_TEST_MODEL=$(GANTRY_MODEL_DIR)/smollm2.gguf \
+	    $(PYTHON) -m pytest -q tests
+
+lint: setup-test ## clang-format, include directions, clang-tidy
+	@tools/tidy/check
+	@tools/tidy/format --check
+	@cmake --preset clang > /dev/null
+	@tools/tidy/clang-tidy build/clang
+
+format: ## rewrite sources as clang-format wants them
+	@tools/tidy/format
+
+asan tsan clang: setup-test model ## unit tests under address and undefined, or thread sanitizer; or built by clang
+	@cmake --preset $@ > /dev/null
+	@cmake --build build/$@ -j $(JOBS)
+	@GANTRY_TEST_DATA=$(CURDIR)/.cache ctest --test-dir build/$@ --output-on-failure
+
+dist: build ## build/dist: the binary with its libraries, to copy to another machine
+	@tools/dist build/gantry build/dist
+
+fresh: ## clone into a fresh Debian 12 (chroot) and run the README's two commands there; needs root and debootstrap
+	@tools/fresh
+
+clean:
+	rm -rf build

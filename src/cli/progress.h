@@ -1,0 +1,28 @@
+// Progress of long work: a bar on a terminal, lines in a log.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/clock.h"
+
+namespace gantry::cli {
+
+// Thread-compatible: one thread updates it.
+class Progress {
+ public:
+  // label: "loading smollm2". Bytes are shown in MiB with rate and time left.
+  explicit Progress(std::string label);
+  void update(uint64_t done_bytes, uint64_t total_bytes);
+  // Ends the bar's line.
+  void finish();
+
+ private:
+  std::string label_;
+  bool terminal_;
+  int64_t start_ns_;
+  int64_t shown_ns_ = 0;
+  bool line_open_ = false;
+};
+
+}  // namespace gantry::cli

@@ -1,0 +1,96 @@
+#include "cli/serve_options.h"
+
+#include "cli/command_line.h"
+
+namespace gantry::cli {
+namespace {
+
+Status check_range(const char* flag, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return {};
+  return invalid_argument(std::string(flag) + " is " + std::to_string(value) + ", it must be " +
+                              std::to_string(low) + " to " + std::to_string(high),
+                          flag);
+}
+
+}  // namespace
+
+void add_serve_flags(CLI::App& app, ServeOptions& o) {
+  app.add_option("models,--model", o.models,
+                 "Folders with config.json and safetensors, .gguf files, or smollm2")
+      ->required();
+  add_flag(app, "--served-model-name", o.served_model_names, "Names the API uses, one per model, in order");
+  add_flag(app, "--host", o.host, "Address to listen on");
+  add_flag(app, "--port", o.port, "Port to listen on; 0 takes a free one and prints it");
+  add_flag(app, "--api-key", o.api_keys, "Keys that clients of /v1 must send; none: no key is asked for");
+  add_flag(app, "--dtype", o.dtype,
+           "auto (the fast path of the weights' format), float32 (exact parity mode)")
+      ->check(CLI::IsMember({"auto", "float32"}));
+  add_flag(app, "--device", o.device, "auto, cpu")->check(CLI::IsMember({"auto", "cpu"}));
+  add_flag(app, "--threads", o.threads, "Compute threads; 0: one per core this process may use");
+  add_flag(app, "--tensor-parallel-size", o.tensor_parallel_size, "Ranks that split each layer (-tp)");
+  add_flag(app, "--pipeline-parallel-size", o.pipeline_parallel_size, "Stages that split the layers (-pp)");
+  add_flag(app, "--max-num-seqs", o.max_num_seqs, "Sequences that run together");
+  add_flag(app, "--max-model-len", o.max_model_len,
+           "Prompt and output together, in tokens; 0: the checkpoint's");
+  add_flag(app, "--max-num-batched-tokens", o.max_num_batched_tokens, "Tokens of one engine step");
+  add_flag(app, "--kv-cache-memory", o.kv_cache_memory,
+           "Bytes of the KV cache, e.g. 2G; default min(max-num-seqs x max-model-len, 512M)");
+  add_flag(app, "--metrics-compat", o.metrics_compat, "vllm: also serve vLLM's metric names")
+      ->check(CLI::IsMember({"none", "vllm"}));
+  add_flag(app, "--log-level", o.log_level, "trace, debug, info, warning, error, off")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}));
+  add_flag(app, "--shutdown-timeout", o.shutdown_timeout_s, "Seconds that running streams get on SIGTERM");
+}
+
+Status validate(const ServeOptions& o) {
+  GANTRY_RETURN_IF_ERROR(check_range("--port", o.port, 0, 65535));
+  GANTRY_RETURN_IF_ERROR(check_range("--threads", o.threads, 0, 1024));
+  GANTRY_RETURN_IF_ERROR(check_range("--max-num-seqs", o.max_num_seqs, 1, 4096));
+  GANTRY_RETURN_IF_ERROR(check_range("--max-model-len", o.max_model_len, 0, 16 << 20));
+  GANTRY_RETURN_IF_ERROR(check_range("--max-num-batched-tokens", o.max_num_batched_tokens, 1, 1 << 20));
+  if (o.max_num_batched_tokens < o.max_num_seqs) {
+    return invalid_argument("--max-num-batched-tokens must be at least --max-num-seqs (" +
+                                std::to_string(o.max_num_seqs) +
+                                "): every running sequence takes one token a step",
+                            "--max-num-batched-tokens");
+  }
+  for (const auto& [flag, size] : {std::pair("--tensor-parallel-size", o.tensor_parallel_size),
+                                   std::pair("--pipeline-parallel-size", o.pipeline_parallel_size)}) {
+    if (size != 1) {
+      return unimplemented(
+          std::string(flag) + " " + std::to_string(size) + " is not supported yet: only 1 is", flag);
+    }
+  }
+  if (!o.served_model_names.empty() && o.served_model_names.size() != o.models.size()) {
+    return invalid_argument("--served-model-name gives " + std::to_string(o.served_model_names.size()) +
+                                " names for " + std::to_string(o.models.size()) +
+                                " models: one for each is needed",
+                            "--served-model-name");
+  }
+  if (!o.kv_cache_memory.empty()) GANTRY_RETURN_IF_ERROR(parse_bytes(o.kv_cache_memory).status());
+  if (o.shutdown_timeout_s < 0 || o.shutdown_timeout_s > 86400) {
+    return invalid_argument("--shutdown-timeout must be 0 to 86400 seconds", "--shutdown-timeout");
+  }
+  return {};
+}
+
+Result<uint64_t> parse_bytes(const std::string& text) {
+  uint64_t value = 0;
+  size_t i = 0;
+  for (; i < text.size() && text[i] >= '0' && text[i] <= '9'; ++i) {
+    if (value > (uint64_t{1} << 50)) break;
+    value = value * 10 + static_cast<uint64_t>(text[i] - '0');
+  }
+  int shift = 0;
+  if (i > 0 && i + 1 == text.size()) {
+    shift = text[i] == 'K' ? 10 : text[i] == 'M' ? 20 : text[i] == 'G' ? 30 : -1;
+    ++i;
+  }
+  if (i == 0 || i != text.size() || shift < 0 || value > (uint64_t{1} << 50) >> shift) {
+    return invalid_argument("\"" + text +
+                            "\" is no size: write bytes, or a number with K, M or G, such as 512M");
+  }
+  return value << shift;
+}
+
+}  // namespace gantry::cli

@@ -1,0 +1,40 @@
+// The flags of `gantry serve`, under vllm's names.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+
+namespace gantry::cli {
+
+struct ServeOptions {
+  std::vector<std::string> models;
+  std::vector<std::string> served_model_names;
+  std::string host = "127.0.0.1";
+  int port = 8000;
+  std::vector<std::string> api_keys;
+  std::string dtype = "auto";
+  std::string device = "auto";
+  int threads = 0;  // 0: one per core that the process may use
+  int tensor_parallel_size = 1;
+  int pipeline_parallel_size = 1;
+  int max_num_seqs = 64;
+  int max_model_len = 0;  // 0: the checkpoint's
+  int max_num_batched_tokens = 2048;
+  std::string kv_cache_memory;  // bytes, with K, M or G (powers of 1024); empty: the default
+  std::string metrics_compat = "none";
+  std::string log_level = "info";
+  double shutdown_timeout_s = 20;
+};
+
+// Adds the flags to `app`; `options` outlives it.
+void add_serve_flags(CLI::App& app, ServeOptions& options);
+// Ranges, and combinations that are not supported; the error names the flag and what would be right.
+Status validate(const ServeOptions& options);
+// "512M" → bytes. kInvalidArgument for anything else than digits with an optional K, M or G.
+Result<uint64_t> parse_bytes(const std::string& text);
+
+}  // namespace gantry::cli
