@@ -8,10 +8,18 @@ namespace gantry::limits {
 
 // formats/
 inline constexpr uint64_t kSafetensorsHeaderBytesMax = 100ull << 20;
+inline constexpr uint64_t kSafetensorsTensorsMax = 1u << 20;
+inline constexpr size_t kWeightShardsMax = 4096;
+inline constexpr uint64_t kWeightReadAheadBytesMax = 4ull
+                                                     << 30;  // a larger file is not read ahead on opening
+inline constexpr size_t kTensorNameBytesMax = 1024;
 inline constexpr uint64_t kGgufMetadataEntriesMax = 1u << 16;
 inline constexpr uint64_t kGgufTensorsMax = 1u << 20;
 inline constexpr uint64_t kGgufStringBytesMax = 64ull << 20;
 inline constexpr uint64_t kGgufArrayElementsMax = 16ull << 20;
+inline constexpr int kGgufArrayDepthMax = 4;
+inline constexpr uint64_t kGgufAlignmentMax = 1ull << 20;
+inline constexpr int kLayersMax = 4096;
 inline constexpr int kTensorRankMax = 4;
 inline constexpr uint64_t kJsonFileBytesMax = 256ull << 20;
 

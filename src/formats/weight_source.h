@@ -15,18 +15,26 @@ namespace gantry {
 
 struct WeightInfo {
   std::string name;  // "model.layers.0.self_attn.q_proj.weight"
-  TensorView
-      view;  // mapped from the file, valid while the source lives; [out_features, in_features] for a matrix
+  // Valid while the source lives, aligned for its element type. A matrix is [out_features, in_features].
+  TensorView view;
   std::string file;  // for messages
 };
 
 // A read-only checkpoint. Opening validates everything that can be checked without reading tensor data: after
 // a successful open, each view lies within its file. Thread-safe once open.
+//
+// A GGUF file gives the same names, with these differences:
+//   - stacked experts come as one entry per expert (model.layers.3.mlp.experts.7.up_proj.weight), whose data
+//     follow each other without a gap;
+//   - kv_b_proj of files since 2025 comes in two parts, self_attn.k_b_proj.weight [heads, kv_lora_rank,
+//     qk_nope_head_dim] (transposed) and self_attn.v_b_proj.weight [heads, v_head_dim, kv_lora_rank];
+//   - rope_freqs.weight [head_dim / 2] (f32) divides the rotary frequencies: Llama 3's scaling;
+//   - a tensor that Gantry does not know keeps llama.cpp's name.
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
 
-  // config.json as published. A GGUF file's metadata is given under the same keys (architectures,
+  // config.json as published: an object. A GGUF file's metadata is given under the same keys (architectures,
   // hidden_size, num_hidden_layers, rope_theta, ...), plus "gantry_rope_interleaved": true where the file
   // permutes q and k rows for interleaved pairs (llama.cpp does for the llama architecture).
   virtual const nlohmann::json& config() const = 0;

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
+#include <span>
 #include <string>
 
 #include "base/limits.h"
@@ -16,6 +18,9 @@ class Shape {
   Shape() = default;
   // At most limits::kTensorRankMax dimensions, each >= 0.
   Shape(std::initializer_list<int64_t> dims);
+  // For dimensions that come from a file: empty when there are more than limits::kTensorRankMax or when their
+  // product is over 2^62 (dimensions of 0 left out of the product), so that elements() cannot overflow.
+  static std::optional<Shape> checked(std::span<const uint64_t> dims);
 
   int rank() const { return rank_; }
   int64_t operator[](int i) const { return dims_[static_cast<size_t>(i)]; }

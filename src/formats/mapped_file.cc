@@ -1,0 +1,115 @@
+#include "formats/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "base/limits.h"
+
+namespace gantry {
+namespace {
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  FileDescriptor(FileDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  FileDescriptor& operator=(FileDescriptor&&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+Status system_error(const std::string& path, int error) {
+  const std::string message = path + ": " + std::generic_category().message(error);
+  if (error == ENOENT || error == ENOTDIR) return not_found(message);
+  if (error == ENOMEM || error == EMFILE || error == ENFILE) return resource_exhausted(message);
+  return invalid_argument(message);
+}
+
+std::string_view kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "a folder";
+  if (S_ISFIFO(mode)) return "a FIFO";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
+Status check_regular(const std::string& path, mode_t mode) {
+  if (S_ISREG(mode)) return Status();
+  return invalid_argument(path + ": is " + std::string(kind_of(mode)) + ", not a regular file");
+}
+
+struct OpenFile {
+  FileDescriptor fd;
+  uint64_t size;
+};
+
+Result<OpenFile> open_regular(const std::string& path) {
+  // Before opening, because opening some devices has effects; after it, because the path may have changed.
+  struct stat info;
+  if (::stat(path.c_str(), &info) != 0) return system_error(path, errno);
+  GANTRY_RETURN_IF_ERROR(check_regular(path, info.st_mode));
+  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (fd.get() < 0) return system_error(path, errno);
+  if (::fstat(fd.get(), &info) != 0) return system_error(path, errno);
+  GANTRY_RETURN_IF_ERROR(check_regular(path, info.st_mode));
+  return OpenFile{std::move(fd), static_cast<uint64_t>(info.st_size)};
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
+  GANTRY_ASSIGN_OR_RETURN(const OpenFile file, open_regular(path));
+  void* address = nullptr;
+  if (file.size > 0) {
+    address = ::mmap(nullptr, file.size, PROT_READ, MAP_SHARED, file.fd.get(), 0);
+    if (address == MAP_FAILED) return system_error(path, errno);
+    // A core dump must not carry the weights.
+    ::madvise(address, file.size, MADV_DONTDUMP);
+    // Starts the disk while headers and tokenizer are parsed. A file that may not fit into memory is left to
+    // the kernel's own read-ahead, which follows the loader.
+    if (file.size <= limits::kWeightReadAheadBytesMax) ::madvise(address, file.size, MADV_WILLNEED);
+  }
+  return std::shared_ptr<const MappedFile>(new MappedFile(path, address, file.size));
+}
+
+MappedFile::~MappedFile() {
+  if (address_ != nullptr) ::munmap(address_, size_);
+}
+
+Result<std::string> read_file(const std::string& path, uint64_t bytes_max) {
+  GANTRY_ASSIGN_OR_RETURN(const OpenFile file, open_regular(path));
+  const auto too_big = [&] {
+    return resource_exhausted(path + ": has more than the " + std::to_string(bytes_max) +
+                              " bytes that are read of such a file");
+  };
+  if (file.size > bytes_max) return too_big();
+  std::string content(file.size + 1, '\0');  // one more than expected, to see that the file ends
+  size_t filled = 0;
+  while (true) {
+    const ssize_t got = ::read(file.fd.get(), content.data() + filled, content.size() - filled);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return system_error(path, errno);
+    if (got == 0) break;
+    filled += static_cast<size_t>(got);
+    if (filled > bytes_max) return too_big();
+    if (filled == content.size()) content.resize(content.size() * 2);
+  }
+  content.resize(filled);
+  return content;
+}
+
+bool path_exists(const std::string& path) {
+  struct stat info;
+  return ::lstat(path.c_str(), &info) == 0;
+}
+
+}  // namespace gantry

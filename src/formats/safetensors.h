@@ -1,0 +1,30 @@
+// The safetensors container: u64 header size, JSON header, tensor data
+// (https://github.com/huggingface/safetensors#format).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "tensor/tensor.h"
+
+namespace gantry {
+
+struct SafetensorsTensor {
+  std::string name;
+  DType dtype = DType::kF32;
+  Shape shape;
+  uint64_t offset = 0;  // of the first byte, from the start of the file; any alignment
+  uint64_t bytes = 0;
+};
+
+// The tensors of a file's bytes, in order of their data. They cover what follows the header exactly: no
+// overlap, no hole, nothing behind. kDataLoss or kUnimplemented (dtype, rank); messages start with `file` and
+// name the tensor.
+Result<std::vector<SafetensorsTensor>> parse_safetensors(std::span<const std::byte> data,
+                                                         const std::string& file);
+
+}  // namespace gantry

@@ -1,0 +1,28 @@
+#include "formats/weight_source.h"
+
+#include <sys/stat.h>
+
+#include "formats/checkpoint.h"
+
+namespace gantry {
+
+uint64_t WeightSource::total_bytes() const {
+  uint64_t total = 0;
+  for (const WeightInfo& info : weights()) total += info.view.bytes();
+  return total;
+}
+
+Result<std::unique_ptr<WeightSource>> open_weights(const std::string& path) {
+  struct stat info;
+  if (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
+    GANTRY_ASSIGN_OR_RETURN(Checkpoint checkpoint, read_checkpoint_folder(path));
+    return make_weight_source(std::move(checkpoint));
+  }
+  if (path.ends_with(".safetensors")) {
+    return invalid_argument(path + ": give the folder that holds it together with config.json");
+  }
+  GANTRY_ASSIGN_OR_RETURN(Checkpoint checkpoint, read_gguf(path));
+  return make_weight_source(std::move(checkpoint));
+}
+
+}  // namespace gantry
