@@ -172,14 +172,16 @@ class TestWeight {
     return out;
   }
 
-  // Overwrites the values of an F32 weight of one part.
+  // Overwrites the values of an F32 weight of one part, before it is packed.
   void set_f32(std::span<const float> values) {
     ASSERT_EQ(values.size_bytes(), bytes_[0].size());
     std::memcpy(bytes_[0].data(), values.data(), values.size_bytes());
   }
 
-  // Packs for the backend into storage owned here; valid until the next pack().
+  // Packs for the backend into storage owned here, once; valid until pack() for another backend.
   const PackedWeight* pack(const Backend& backend) {
+    if (packed_for_ == &backend) return &packed_;
+    packed_for_ = &backend;
     std::vector<TensorView> parts, biases;
     for (size_t p = 0; p < bytes_.size(); ++p) {
       parts.push_back(view(p));
@@ -197,6 +199,7 @@ class TestWeight {
   std::vector<std::vector<std::byte>> bytes_;
   std::vector<std::vector<float>> biases_;
   std::unique_ptr<AlignedBytes> storage_;
+  const Backend* packed_for_ = nullptr;
   PackedWeight packed_;
 };
 

@@ -36,7 +36,7 @@ struct KvLayout {
   int32_t value_dim = 0;      // MLA: 0, the value is the first kv_lora_rank of the key
 };
 struct KvView {
-  KvLayout layout;
+  KvLayout layout{};
   void* base = nullptr;      // block b starts at base + b * block_stride
   int64_t block_stride = 0;  // bytes
 };
@@ -47,16 +47,16 @@ struct Norm {
 };
 
 struct EmbedArgs {
-  std::span<const int32_t> ids;  // [R], each in [0, table rows)
-  TensorView table;              // [vocab, H], any float or block dtype
-  float* out = nullptr;          // [R, H]
+  std::span<const int32_t> ids{};  // [R], each in [0, table rows)
+  TensorView table{};              // [vocab, H], any float or block dtype
+  float* out = nullptr;            // [R, H]
 };
 
 // out = (residual +) W norm(x) + bias.
 struct NormLinearArgs {
   const float* x = nullptr;  // [R, K]
   int64_t rows = 0;
-  Norm norm;
+  Norm norm{};
   const PackedWeight* weight = nullptr;  // [N, K]
   float* out = nullptr;                  // [R, N]
   bool accumulate = false;               // out += instead of out =
@@ -66,14 +66,14 @@ struct NormLinearArgs {
 struct QkvProjectArgs {
   const float* x = nullptr;  // [R, H]
   int64_t rows = 0;
-  Norm norm;
+  Norm norm{};
   const PackedWeight* weight = nullptr;  // parts q [heads * dim, H], k, v [kv_heads * dim, H]
   int32_t heads = 0;
   int32_t kv_heads = 0;
   int32_t head_dim = 0;
-  RopeRows rope;
-  std::span<const Segment> segments;
-  KvView kv;
+  RopeRows rope{};
+  std::span<const Segment> segments{};
+  KvView kv{};
   float* q = nullptr;    // out [R, heads, head_dim], roped
   float* qkv = nullptr;  // workspace [R, (heads + 2 kv_heads) * head_dim]
 };
@@ -84,8 +84,8 @@ struct AttendArgs {
   int64_t rows = 0;
   int32_t heads = 0;  // a multiple of kv.layout.kv_heads
   float scale = 0;    // usually head_dim^-0.5
-  std::span<const Segment> segments;
-  KvView kv;
+  std::span<const Segment> segments{};
+  KvView kv{};
   float* out = nullptr;  // [R, heads, value_dim]
 };
 
@@ -95,21 +95,21 @@ struct AttendArgs {
 struct MlaProjectArgs {
   const float* x = nullptr;  // [R, H]
   int64_t rows = 0;
-  Norm norm;  // input norm
+  Norm norm{};  // input norm
   const PackedWeight* q_a_kv_a =
-      nullptr;    // parts q_a [q_lora, H] (absent without q_lora), kv_a [latent + rope, H]
-  Norm q_a_norm;  // [q_lora]
+      nullptr;      // parts q_a [q_lora, H] (absent without q_lora), kv_a [latent + rope, H]
+  Norm q_a_norm{};  // [q_lora]
   const PackedWeight* q_b = nullptr;  // [heads * (nope + rope), q_lora]; without q_lora: q_proj on norm(x)
-  Norm kv_a_norm;                     // [latent]
+  Norm kv_a_norm{};                   // [latent]
   const float* w_uk = nullptr;  // [heads, latent, nope]: W_UK per head, transposed for q_latent = W q_nope
   int32_t heads = 0;
   int32_t q_lora = 0;  // 0: none
   int32_t latent = 0;
   int32_t nope = 0;
   int32_t rope_dim = 0;
-  RopeRows rope;
-  std::span<const Segment> segments;
-  KvView kv;
+  RopeRows rope{};
+  std::span<const Segment> segments{};
+  KvView kv{};
   float* q = nullptr;          // out [R, heads, latent + rope_dim]
   float* workspace = nullptr;  // [R, 2 * q_lora + latent + rope_dim + heads * (nope + rope_dim) + H]
 };
@@ -123,8 +123,8 @@ struct MlaAttendArgs {
   int32_t value_dim = 0;
   float scale = 0;              // (nope + rope)^-0.5 times YaRN's mscale squared
   const float* w_uv = nullptr;  // [heads, value_dim, latent]
-  std::span<const Segment> segments;
-  KvView kv;
+  std::span<const Segment> segments{};
+  KvView kv{};
   float* attended = nullptr;  // workspace [R, heads, latent]
   float* out = nullptr;       // [R, heads, value_dim]
 };
@@ -133,7 +133,7 @@ struct MlaAttendArgs {
 struct MlpArgs {
   const float* x = nullptr;  // [R, H]
   int64_t rows = 0;
-  Norm norm;
+  Norm norm{};
   const PackedWeight* gate_up = nullptr;  // parts gate [I, H], up [I, H]
   const PackedWeight* down = nullptr;     // [H, I]
   float* workspace = nullptr;             // [R, 2 I]
@@ -157,10 +157,10 @@ struct MoeArgs {
   const float* x = nullptr;  // [R, H]
   int64_t rows = 0;
   int64_t hidden = 0;
-  Norm norm;
+  Norm norm{};
   const float* gate_weight = nullptr;  // [experts, H] f32
   const float* gate_bias = nullptr;    // [experts] e_score_correction_bias, or null
-  GateParams gate;
+  GateParams gate{};
   const PackedWeight* gate_up = nullptr;         // batch = experts: parts gate, up [moe_intermediate, H]
   const PackedWeight* down = nullptr;            // batch = experts: [H, moe_intermediate]
   const PackedWeight* shared_gate_up = nullptr;  // or null
@@ -171,9 +171,9 @@ struct MoeArgs {
 
 // Logits of chosen rows.
 struct HeadArgs {
-  const float* x = nullptr;       // [R, H]
-  std::span<const int32_t> rows;  // which of the R rows, [M]
-  Norm norm;
+  const float* x = nullptr;         // [R, H]
+  std::span<const int32_t> rows{};  // which of the R rows, [M]
+  Norm norm{};
   const PackedWeight* weight = nullptr;  // [vocab, H]
   float* workspace = nullptr;            // [M, H]
   float* out = nullptr;                  // [M, vocab]

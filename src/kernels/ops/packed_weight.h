@@ -19,9 +19,9 @@ enum class Compute : uint8_t {
 // any dtypes (q, k, v; gate, up). The data of parts stays valid while the packed weight is in use; the spans
 // only during the call.
 struct WeightSpec {
-  std::span<const TensorView> parts;
+  std::span<const TensorView> parts{};
   // f32 bias per part, or data == null; optional (empty span: none).
-  std::span<const TensorView> biases;
+  std::span<const TensorView> biases{};
   Compute compute = Compute::kAuto;
   // > 1 (experts): parts and biases hold one run per entry, [gate_0, up_0, gate_1, up_1, ...], each view a
   // matrix; a part has the same dtype and shape in every entry. Packed one entry after the other.
