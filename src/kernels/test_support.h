@@ -149,11 +149,10 @@ class TestWeight {
   Compute compute() const { return spec_.compute; }
   DType dtype(size_t part = 0) const { return spec_.parts[part].dtype; }
 
-  TensorView view(size_t part, int64_t entry = 0) const {
+  TensorView view(size_t part) const {
     const int64_t rows = spec_.parts[part].rows;
-    const DType dtype = spec_.parts[part].dtype;
-    return {bytes_[part].data() + entry * rows * row_bytes(dtype, spec_.cols), dtype,
-            Shape{rows, spec_.cols}};
+    const Shape shape = spec_.batch > 1 ? Shape{spec_.batch, rows, spec_.cols} : Shape{rows, spec_.cols};
+    return {bytes_[part].data(), spec_.parts[part].dtype, shape};
   }
 
   // [rows, cols] of one batch entry, parts stacked.
@@ -162,7 +161,7 @@ class TestWeight {
     for (size_t p = 0; p < bytes_.size(); ++p) {
       const int64_t count = spec_.parts[p].rows * spec_.cols;
       std::vector<float> part(static_cast<size_t>(count));
-      dequantize(view(p, batch), 0, part);
+      dequantize(view(p), batch * count, part);
       out.insert(out.end(), part.begin(), part.end());
     }
     return out;
@@ -184,12 +183,10 @@ class TestWeight {
     if (packed_for_ == &backend) return &packed_;
     packed_for_ = &backend;
     std::vector<TensorView> parts, biases;
-    for (int64_t e = 0; e < spec_.batch; ++e) {
-      for (size_t p = 0; p < bytes_.size(); ++p) {
-        parts.push_back(view(p, e));
-        biases.push_back(spec_.bias ? TensorView{biases_[p].data(), DType::kF32, Shape{spec_.parts[p].rows}}
-                                    : TensorView{});
-      }
+    for (size_t p = 0; p < bytes_.size(); ++p) {
+      parts.push_back(view(p));
+      biases.push_back(spec_.bias ? TensorView{biases_[p].data(), DType::kF32, Shape{spec_.parts[p].rows}}
+                                  : TensorView{});
     }
     const WeightSpec spec{parts, biases, spec_.compute, spec_.batch};
     storage_ = std::make_unique<AlignedBytes>(backend.packed_bytes(spec));
@@ -303,11 +300,12 @@ inline bool same_bits(std::span<const float> a, std::span<const float> b) {
 
 // The error that one linear of the dtype may show against f32, as rows_error: f32 arithmetic in another
 // order; activations in bf16 (8 bits of mantissa); activations in int8 with a scale per block (amax / 127 a
-// step). Largest of about 10^4 samples, so about 4.5 standard deviations.
+// step, and inputs with outliers: a standard deviation near 1e-2). Largest of about 10^4 samples, so
+// about 4.5 standard deviations.
 inline double linear_tolerance(DType dtype, Compute compute) {
   if (compute == Compute::kF32 || dtype == DType::kF32) return 1e-5;
   if (!is_quantized(dtype)) return 1.5e-2;
-  return 4e-2;
+  return 5e-2;
 }
 
 inline std::string backend_name(const testing::TestParamInfo<const Backend*>& info) {

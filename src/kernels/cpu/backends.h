@@ -8,6 +8,6 @@ namespace gantry {
 
 const Backend* generic_backend();  // C++ alone, any machine
 const Backend* avx2_backend();     // x86-64: AVX2, FMA, F16C
-const Backend* avx512_backend();   // x86-64: AVX-512 F, BW, VL, DQ, VNNI, BF16, VBMI
+const Backend* avx512_backend();   // x86-64: AVX-512 F, BW, VL, DQ, VNNI; uses BF16 where present
 
 }  // namespace gantry

@@ -1,6 +1,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "kernels/cpu/backends.h"
 #include "kernels/ops/backend.h"
 #include "kernels/reference/backend.h"
 
@@ -8,6 +9,17 @@ namespace gantry {
 namespace {
 
 bool runs_anywhere() { return true; }
+
+#if defined(__x86_64__)
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vnni");
+}
+#endif
 
 struct Candidate {
   std::string_view name;
@@ -19,6 +31,11 @@ struct Candidate {
 // "reference" first, then slowest to fastest: auto takes the last that runs here.
 constexpr Candidate kCandidates[] = {
     {"reference", reference_backend, runs_anywhere, ""},
+    {"generic", generic_backend, runs_anywhere, ""},
+#if defined(__x86_64__)
+    {"avx2", avx2_backend, has_avx2, "AVX2, FMA and F16C"},
+    {"avx512", avx512_backend, has_avx512, "AVX-512 F, BW, VL, DQ and VNNI"},
+#endif
 };
 
 std::string candidate_names() {

@@ -1,0 +1,107 @@
+// Packing is lossless: what a panel holds dequantises to the file's values, bit for bit.
+#include "kernels/cpu/packing.h"
+
+#include <gmock/gmock.h>
+
+#include "kernels/cpu/weight_layout.h"
+#include "kernels/test_support.h"
+
+namespace gantry::cpu {
+namespace {
+
+using kernel_test::AlignedBytes;
+using kernel_test::kWeightDTypes;
+using kernel_test::random_tensor;
+using kernel_test::Rng;
+
+std::vector<float> dequantized_row(const TensorView& view, int64_t row, int64_t cols) {
+  std::vector<float> values(static_cast<size_t>(cols));
+  dequantize(view, row * cols, values);
+  return values;
+}
+
+TEST(Packing, EveryFormatRoundTripsForRaggedRows) {
+  Rng rng(5);
+  for (const DType dtype : kWeightDTypes) {
+    for (const int64_t rows : {1, 16, 45}) {
+      const int64_t cols = is_quantized(dtype) ? 512 : 333;
+      const std::vector<std::byte> file = random_tensor(rng, dtype, rows * cols, 1.0f);
+      const TensorView view{file.data(), dtype, Shape{rows, cols}};
+      const WeightSpec spec{.parts = {&view, 1}};
+      AlignedBytes storage(packed_weight_bytes(spec));
+      const PackedWeight packed = pack_weight(spec, storage.span()).value();
+      EXPECT_EQ(packed.rows, rows);
+      EXPECT_EQ(packed.bytes, static_cast<uint64_t>(panel_count(rows) * panel_bytes(dtype, cols)));
+      for (int64_t row = 0; row < rows; ++row) {
+        std::vector<float> actual(static_cast<size_t>(cols));
+        unpack_row(packed, 0, 0, row, actual);
+        ASSERT_TRUE(kernel_test::same_bits(actual, dequantized_row(view, row, cols)))
+            << to_string(dtype) << " row " << row << " of " << rows;
+      }
+    }
+  }
+}
+
+TEST(Packing, BytesOfWholePanelsAreThoseOfTheFile) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
+                            DType::kQ5_1, DType::kQ8_0}) {
+    EXPECT_EQ(panel_bytes(dtype, 1024), static_cast<int64_t>(*bytes_of(dtype, 16 * 1024)))
+        << to_string(dtype);
+  }
+  // The 6-bit scales take a byte each.
+  EXPECT_EQ(panel_bytes(DType::kQ4_K, 1024), 16 * 4 * (144 + 4));
+  EXPECT_EQ(panel_bytes(DType::kQ6_K, 1024), 16 * 4 * 210);
+}
+
+TEST(Packing, ExpertsStackedOrApartPackAlike) {
+  Rng rng(6);
+  constexpr int64_t kExperts = 3, kRows = 20, kCols = 64;
+  constexpr DType kGate = DType::kQ4_1, kUp = DType::kQ8_0;
+  const auto gate = random_tensor(rng, kGate, kExperts * kRows * kCols, 1.0f);
+  const auto up = random_tensor(rng, kUp, kExperts * kRows * kCols, 1.0f);
+  const TensorView stacked[] = {{gate.data(), kGate, Shape{kExperts, kRows, kCols}},
+                                {up.data(), kUp, Shape{kExperts, kRows, kCols}}};
+  std::vector<TensorView> apart;
+  for (int64_t e = 0; e < kExperts; ++e) {
+    apart.push_back({gate.data() + e * kRows * row_bytes(kGate, kCols), kGate, Shape{kRows, kCols}});
+    apart.push_back({up.data() + e * kRows * row_bytes(kUp, kCols), kUp, Shape{kRows, kCols}});
+  }
+  const WeightSpec one{.parts = stacked, .batch = kExperts}, other{.parts = apart, .batch = kExperts};
+  ASSERT_EQ(packed_weight_bytes(one), packed_weight_bytes(other));
+  AlignedBytes a(packed_weight_bytes(one)), b(packed_weight_bytes(other));
+  const PackedWeight packed = pack_weight(one, a.span()).value();
+  ASSERT_EQ(pack_weight(other, b.span()).value().part_count, 2);
+  EXPECT_EQ(std::memcmp(a.span().data(), b.span().data(), a.span().size()), 0);
+  std::vector<float> row(kCols);
+  unpack_row(packed, 1, 2, 7, row);
+  EXPECT_TRUE(kernel_test::same_bits(row, dequantized_row(stacked[1], 2 * kRows + 7, kCols)));
+}
+
+TEST(Packing, RefusesWhatDoesNotFit) {
+  const std::vector<float> data(64 * 64);
+  const auto refusal = [&](std::vector<TensorView> parts, int64_t batch = 1) {
+    AlignedBytes storage(1 << 16);
+    const WeightSpec spec{.parts = parts, .batch = batch};
+    EXPECT_EQ(packed_weight_bytes(spec), 0u);
+    return pack_weight(spec, storage.span()).status();
+  };
+  const auto view = [&](DType dtype, Shape shape) { return TensorView{data.data(), dtype, shape}; };
+  EXPECT_THAT(refusal({}).message(), testing::HasSubstr("1 to 4"));
+  EXPECT_EQ(refusal({view(DType::kI32, {4, 32})}).code(), StatusCode::kUnimplemented);
+  EXPECT_THAT(refusal({view(DType::kQ4_K, {4, 64})}).message(), testing::HasSubstr("no multiple of 256"));
+  EXPECT_THAT(refusal({view(DType::kF32, {4, 32}), view(DType::kF32, {4, 31})}).message(),
+              testing::HasSubstr("stacked on 32 columns"));
+  EXPECT_THAT(refusal({view(DType::kF32, {2, 4, 32})}, 3).message(), testing::HasSubstr("want 3 x"));
+  EXPECT_THAT(refusal({view(DType::kF32, {4, 32}), view(DType::kF16, {4, 32})}, 2).message(),
+              testing::HasSubstr("another entry"));
+  EXPECT_THAT(refusal({view(DType::kF32, {32})}).message(), testing::HasSubstr("rows x cols"));
+
+  const TensorView part = view(DType::kF32, {16, 32});
+  const WeightSpec spec{.parts = {&part, 1}};
+  AlignedBytes storage(packed_weight_bytes(spec));
+  EXPECT_THAT(pack_weight(spec, storage.span().subspan(64)).status().message(),
+              testing::HasSubstr("needs 2048"));
+}
+
+}  // namespace
+}  // namespace gantry::cpu
