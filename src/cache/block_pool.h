@@ -1,0 +1,65 @@
+// Who holds which KV block: ids and reference counts, no memory. A block that a micro-batch in flight still
+// touches is not handed out again before that ticket retires.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+
+namespace gantry {
+
+// Not thread-safe: the scheduler's.
+class BlockPool {
+ public:
+  explicit BlockPool(int32_t blocks);
+
+  int32_t total() const { return static_cast<int32_t>(entries_.size()); }
+  int32_t available() const { return available_; }       // what allocate() can give
+  int32_t used() const { return total() - available_; }  // referenced, or waiting for a ticket
+
+  // The block that has been free for longest, with one reference. Empty when none is available. Whatever the
+  // block held is lost: the caller takes it out of the prefix index.
+  std::optional<BlockId> allocate();
+  // One more reference; a block without any (a prefix hit) is taken out of the free list.
+  void retain(BlockId block);
+  // One reference less. `last` is the newest ticket through which this holder touched the block, 0 for none;
+  // without references the block is free once that and every other holder's last ticket has retired.
+  void release(BlockId block, Ticket last);
+  // Tickets up to and including this one are done, on every rank. Tickets retire in order.
+  void retire(Ticket ticket);
+
+  int32_t references(BlockId block) const { return entry(block).references; }
+  bool is_free(BlockId block) const { return entry(block).place == Place::kFree; }
+
+  // Counts everything again; empty if consistent, else what is wrong. For tests.
+  std::string audit() const;
+
+ private:
+  enum class Place : uint8_t { kFree, kHeld, kLimbo };
+  struct Entry {
+    int32_t references = 0;
+    Place place = Place::kFree;
+    Ticket busy_until;  // newest ticket of all who released it
+    int32_t previous = kNone;
+    int32_t next = kNone;  // in the free list, oldest first
+  };
+  static constexpr int32_t kNone = -1;
+
+  Entry& entry(BlockId block) { return entries_[static_cast<size_t>(block.value)]; }
+  const Entry& entry(BlockId block) const { return entries_[static_cast<size_t>(block.value)]; }
+  void push_free(BlockId block);
+  void unlink_free(BlockId block);
+
+  std::vector<Entry> entries_;
+  std::vector<BlockId>
+      limbo_;  // without references, or taken again since; at most what tickets in flight touch
+  int32_t oldest_ = kNone;
+  int32_t newest_ = kNone;
+  int32_t available_ = 0;
+  Ticket retired_;
+};
+
+}  // namespace gantry
