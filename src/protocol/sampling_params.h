@@ -30,6 +30,13 @@ struct SamplingParams {
   bool ignore_eos = false;              // eos_token_ids do not end it (stop_token_ids still do)
 };
 
+// Why no token could be drawn.
+enum class SampleError : uint8_t {
+  kNone,
+  kLogitsNotFinite,  // NaN or +infinity among the raw logits
+  kNothingLeft,      // every token is masked
+};
+
 // kInvalidArgument unless every field is in the range of its comment and every id in [0, vocab_size); param()
 // is the OpenAI field's name. Ids of the model's own (eos_token_ids) may lie outside: they never match.
 Status validate(const SamplingParams& params, int64_t vocab_size);

@@ -1,0 +1,108 @@
+#include "sched/kv_ledger.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/check.h"
+
+namespace gantry {
+namespace {
+
+constexpr int32_t kTokens = limits::kKvBlockTokens;
+
+}  // namespace
+
+KvLedger::KvLedger(int32_t blocks, bool prefix_caching, uint64_t hash_seed)
+    : pool_(blocks), index_(blocks, hash_seed), prefix_caching_(prefix_caching) {}
+
+int32_t KvLedger::blocks_for(int32_t positions) { return (positions + kTokens - 1) / kTokens; }
+
+BlockHash KvLedger::root_of(const Sequence& sequence) const {
+  const GenerateRequest& spec = sequence.spec();
+  if (prefix_caching_) return index_.root("s" + spec.cache_salt);
+  return index_.root("r" + std::to_string(sequence.request->arrival));
+}
+
+PrefixIndex::BlockTokens KvLedger::tokens_of(const Sequence& sequence, int32_t block) {
+  for (int32_t i = 0; i < kTokens; ++i) tokens_[static_cast<size_t>(i)] = sequence.token(block * kTokens + i);
+  return tokens_;
+}
+
+void KvLedger::extend_hashes(Sequence& sequence, int32_t blocks) {
+  if (sequence.hashes.empty()) sequence.hashes.push_back(root_of(sequence));
+  for (auto i = static_cast<int32_t>(sequence.hashes.size()) - 1; i < blocks; ++i) {
+    sequence.hashes.push_back(index_.chain(sequence.hashes.back(), tokens_of(sequence, i)));
+  }
+}
+
+void KvLedger::find_hits(Sequence& sequence, int32_t blocks_max) {
+  hits_.clear();
+  for (int32_t i = 0; i < blocks_max; ++i) {
+    extend_hashes(sequence, i + 1);
+    const auto at = static_cast<size_t>(i);
+    const auto block = index_.find(sequence.hashes[at + 1], sequence.hashes[at], tokens_of(sequence, i));
+    if (!block) return;
+    hits_.push_back(*block);
+  }
+}
+
+bool KvLedger::admit(Sequence& sequence, int32_t first_chunk, int32_t reuse_max,
+                     bool (*policy)(const BlockDemand&, const BlockSupply&)) {
+  find_hits(sequence, std::max(std::min(sequence.length() - 1, reuse_max), 0) / kTokens);
+  const auto hits = static_cast<int32_t>(hits_.size());
+  const auto free_hits = static_cast<int32_t>(
+      std::count_if(hits_.begin(), hits_.end(), [&](BlockId block) { return pool_.is_free(block); }));
+  const int32_t most = blocks_for(sequence.positions_max()) - hits;
+  const int32_t first = std::min(sequence.length(), hits * kTokens + first_chunk);
+  const int32_t now = std::max(blocks_for(first) - hits, 0);
+  if (!policy({now + free_hits, most + free_hits}, {pool_.available(), promised_})) return false;
+  for (const BlockId block : hits_) pool_.retain(block);
+  sequence.blocks.assign(hits_.begin(), hits_.end());
+  sequence.blocks_reserved = most;
+  promised_ += most;
+  sequence.blocks_on_ranks = 0;
+  sequence.published = hits;
+  sequence.computed = hits * kTokens;
+  sequence.planned = sequence.computed;
+  return true;
+}
+
+bool KvLedger::grow(Sequence& sequence, int32_t positions) {
+  const int32_t missing = blocks_for(positions) - static_cast<int32_t>(sequence.blocks.size());
+  if (missing <= 0) return true;
+  if (missing > pool_.available()) return false;
+  GANTRY_CHECK(missing <= sequence.blocks_reserved) << "a sequence outgrows what was promised to it";
+  for (int32_t i = 0; i < missing; ++i) {
+    const auto block = pool_.allocate();
+    index_.forget(*block);
+    sequence.blocks.push_back(*block);
+  }
+  sequence.blocks_reserved -= missing;
+  promised_ -= missing;
+  return true;
+}
+
+void KvLedger::publish(Sequence& sequence) {
+  // Accepted drafts after an end token lie in the cache, but their tokens are gone.
+  const int32_t full = std::min(sequence.computed, sequence.length()) / kTokens;
+  if (sequence.published >= full) return;
+  extend_hashes(sequence, full);
+  for (int32_t i = sequence.published; i < full; ++i) {
+    const auto at = static_cast<size_t>(i);
+    index_.publish(sequence.hashes[at + 1], sequence.hashes[at], tokens_of(sequence, i), sequence.blocks[at]);
+  }
+  sequence.published = full;
+}
+
+void KvLedger::release(Sequence& sequence) {
+  const Ticket last = sequence.in_flight > 0 ? sequence.last_ticket : Ticket{};
+  // The end of a prefix is evicted before its beginning.
+  for (auto block = sequence.blocks.rbegin(); block != sequence.blocks.rend(); ++block) {
+    pool_.release(*block, last);
+  }
+  sequence.blocks.clear();
+  promised_ -= sequence.blocks_reserved;
+  sequence.blocks_reserved = 0;
+}
+
+}  // namespace gantry
