@@ -1,0 +1,17 @@
+// What the engine runs plans on: this process's ranks, or a group of worker processes.
+#pragma once
+
+#include "sched/step_plan.h"
+
+namespace gantry {
+
+class StepExecutor {
+ public:
+  virtual ~StepExecutor() = default;
+  // Hands over the next ticket. May run it at once or later; plans run in the order of submission.
+  virtual void submit(const StepPlan& plan) = 0;
+  // Waits for the oldest ticket that was not collected.
+  virtual void collect(StepResult& result) = 0;
+};
+
+}  // namespace gantry
