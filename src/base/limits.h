@@ -36,6 +36,7 @@ inline constexpr size_t kTemplateOutputBytesMax = 32u << 20;
 // cache/, sched/, engine/
 inline constexpr int kKvBlockTokens = 64;
 inline constexpr int kSequencesMax = 4096;
+inline constexpr int kBatchedTokensMax = 1 << 20;
 inline constexpr size_t kWaitingRequestsMax = 4096;
 
 // kernels/

@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "formats/weight_source.h"
 #include "kernels/ops/backend.h"
+#include "model/model.h"
 #include "protocol/replica_client.h"
 
 namespace gantry {
@@ -24,11 +25,20 @@ struct ReplicaOptions {
   int32_t max_num_seqs = 64;
   int32_t max_num_batched_tokens = 2048;
   uint64_t kv_cache_bytes = 0;  // 0: min(max_num_seqs x max_model_len, 512 MiB)
+  bool prefix_caching = true;   // requests of one cache_salt share the blocks of equal prefixes
   std::function<void(uint64_t done, uint64_t total)> on_progress;
 };
 
 // Loads the weights and starts the loop. The source outlives the replica. Destroying it cancels what runs.
+// Errors: load_model()'s; an option out of range (param() names it); a KV cache that cannot hold one request
+// of max_model_len, saying what would fit.
 Result<std::unique_ptr<ReplicaClient>> start_local_replica(const WeightSource& source,
                                                            ReplicaOptions options);
+// The same with a model at hand, loaded for these options: rows_max of max_num_batched_tokens, logit_rows_max
+// of logit_rows_of(options), context_max of at least max_model_len.
+Result<std::unique_ptr<ReplicaClient>> start_local_replica(std::unique_ptr<Model> model,
+                                                           ReplicaOptions options);
+// Rows of logits that one step keeps: one for each sequence, and some more for prompt logprobs.
+int32_t logit_rows_of(const ReplicaOptions& options);
 
 }  // namespace gantry

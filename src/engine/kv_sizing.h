@@ -1,0 +1,26 @@
+// How much KV cache a replica gets, and the longest request that this allows.
+#pragma once
+
+#include <cstdint>
+
+#include "base/status.h"
+
+namespace gantry {
+
+struct KvDemand {
+  uint64_t block_bytes = 0;   // of limits::kKvBlockTokens tokens, all layers
+  int32_t max_position = 0;   // the checkpoint's
+  int32_t max_model_len = 0;  // asked for; 0: as much as fits
+  int32_t max_num_seqs = 0;
+  uint64_t kv_cache_bytes = 0;  // asked for; 0: min(max_num_seqs x max_model_len, 512 MiB)
+};
+struct KvSize {
+  int32_t blocks = 0;
+  int32_t max_model_len = 0;
+};
+
+// kInvalidArgument if max_model_len is beyond the checkpoint, kResourceExhausted if one request of it does
+// not fit: both say what would.
+Result<KvSize> size_kv_cache(const KvDemand& demand);
+
+}  // namespace gantry

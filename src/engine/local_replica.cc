@@ -1,0 +1,116 @@
+#include "engine/local_replica.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <random>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "engine/engine_loop.h"
+#include "engine/kv_sizing.h"
+#include "model/model.h"
+#include "runtime/model_runner.h"
+
+namespace gantry {
+namespace {
+
+// Logits of this many prompt rows per step are kept for echo, beside one for each sequence.
+constexpr int32_t kScoredRowsMax = 64;
+
+class LocalReplica : public ReplicaClient {
+ public:
+  LocalReplica(std::unique_ptr<Model> model, std::unique_ptr<KvStore> kv, const ReplicaOptions& options,
+               const SchedulerOptions& scheduling)
+      : info_{options.model_id, scheduling.max_model_len, model->config().vocab},
+        model_(std::move(model)),
+        kv_(std::move(kv)),
+        runner_(*model_, *kv_, *options.pool, options.pool_turn,
+                {scheduling.max_num_seqs, scheduling.max_num_batched_tokens, scheduling.logit_rows_max,
+                 scheduling.max_model_len}),
+        loop_(runner_, scheduling, info_.vocab_size) {}
+
+  void set_sink(FrameSink* sink) override { loop_.set_sink(sink); }
+  Status submit(GenerateRequest request) override { return loop_.submit(std::move(request)); }
+  void cancel(RequestId request, int32_t choice) override { loop_.cancel(request, choice); }
+  void drain() override { loop_.drain(); }
+  ReplicaStats stats() const override { return loop_.stats(); }
+  const ReplicaInfo& info() const override { return info_; }
+
+ private:
+  ReplicaInfo info_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<KvStore> kv_;
+  ModelRunner runner_;
+  EngineLoop loop_;
+};
+
+Status check_options(const ReplicaOptions& options) {
+  GANTRY_CHECK(options.backend != nullptr && options.pool != nullptr);
+  if (options.max_num_seqs < 1 || options.max_num_seqs > limits::kSequencesMax) {
+    return invalid_argument(fmt::format("max_num_seqs is {}, must be between 1 and {}", options.max_num_seqs,
+                                        limits::kSequencesMax),
+                            "max_num_seqs");
+  }
+  if (options.max_num_batched_tokens < 1 || options.max_num_batched_tokens > limits::kBatchedTokensMax) {
+    return invalid_argument(fmt::format("max_num_batched_tokens is {}, must be between 1 and {}",
+                                        options.max_num_batched_tokens, limits::kBatchedTokensMax),
+                            "max_num_batched_tokens");
+  }
+  return {};
+}
+
+}  // namespace
+
+int32_t logit_rows_of(const ReplicaOptions& options) {
+  return std::min(options.max_num_seqs, options.max_num_batched_tokens) + kScoredRowsMax;
+}
+
+Result<std::unique_ptr<ReplicaClient>> start_local_replica(const WeightSource& source,
+                                                           ReplicaOptions options) {
+  GANTRY_RETURN_IF_ERROR(check_options(options));
+  GANTRY_ASSIGN_OR_RETURN(const ModelConfig config,
+                          parse_model_config(source.config(), source.generation_config()));
+  LoadOptions load;
+  load.backend = options.backend;
+  load.pool = options.pool;
+  load.compute = options.compute;
+  load.kv_dtype = options.compute == Compute::kF32 ? DType::kF32 : DType::kF16;
+  load.rows_max = options.max_num_batched_tokens;
+  load.logit_rows_max = logit_rows_of(options);
+  load.context_max =
+      options.max_model_len > 0 ? std::min(options.max_model_len, config.max_position) : config.max_position;
+  load.on_progress = options.on_progress;
+  GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, load_model(source, load));
+  return start_local_replica(std::move(model), std::move(options));
+}
+
+Result<std::unique_ptr<ReplicaClient>> start_local_replica(std::unique_ptr<Model> model,
+                                                           ReplicaOptions options) {
+  GANTRY_RETURN_IF_ERROR(check_options(options));
+  KvDemand demand;
+  demand.block_bytes = KvStore::block_bytes(*options.backend, model->kv_layouts());
+  demand.max_position = model->config().max_position;
+  demand.max_model_len = options.max_model_len;
+  demand.max_num_seqs = options.max_num_seqs;
+  demand.kv_cache_bytes = options.kv_cache_bytes;
+  GANTRY_ASSIGN_OR_RETURN(const KvSize size, size_kv_cache(demand));
+  GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<KvStore> kv,
+                          KvStore::create(*options.backend, model->kv_layouts(), size.blocks));
+  log::info("{}: KV cache {} blocks of {} tokens ({:.1f} MiB), max_model_len {}", options.model_id,
+            size.blocks, limits::kKvBlockTokens,
+            static_cast<double>(demand.block_bytes) * size.blocks / (1 << 20), size.max_model_len);
+
+  SchedulerOptions scheduling;
+  scheduling.kv_blocks = size.blocks;
+  scheduling.max_model_len = size.max_model_len;
+  scheduling.max_num_seqs = options.max_num_seqs;
+  scheduling.max_num_batched_tokens = options.max_num_batched_tokens;
+  scheduling.logit_rows_max = logit_rows_of(options);
+  scheduling.prefix_caching = options.prefix_caching;
+  scheduling.hash_seed = (uint64_t{std::random_device{}()} << 32) | std::random_device{}();
+  return std::unique_ptr<ReplicaClient>(
+      std::make_unique<LocalReplica>(std::move(model), std::move(kv), options, scheduling));
+}
+
+}  // namespace gantry
