@@ -145,15 +145,23 @@ Status add_weights(const std::string& folder, Checkpoint& checkpoint) {
                                    : ""));
 }
 
+// Added tokens may lie behind those of the vocabulary.
+size_t token_count(const VocabSpec& vocab) {
+  size_t count = vocab.tokens.size();
+  for (const AddedToken& token : vocab.added) count = std::max(count, static_cast<size_t>(token.id) + 1);
+  return count;
+}
+
 // eos_token_id is a number or a list of numbers.
 Status add_eos(const json& config, const std::string& file, VocabSpec& vocab) {
   const auto found = config.find("eos_token_id");
   if (found == config.end() || found->is_null()) return Status();
   const json ids = found->is_array() ? *found : json::array({*found});
+  const size_t count = token_count(vocab);
   for (const json& id : ids) {
-    if (!id.is_number_integer() || id < 0 || id >= vocab.tokens.size()) {
+    if (!id.is_number_integer() || id < 0 || id >= count) {
       return data_loss(fmt::format("{}: eos_token_id {} is not the id of one of the tokenizer's {} tokens",
-                                   file, id.dump(-1, ' ', true), vocab.tokens.size()));
+                                   file, id.dump(-1, ' ', true), count));
     }
     const auto token = id.get<TokenId>();
     if (std::find(vocab.eos.begin(), vocab.eos.end(), token) == vocab.eos.end()) vocab.eos.push_back(token);
