@@ -26,6 +26,8 @@ inline constexpr uint64_t kJsonFileBytesMax = 256ull << 20;
 // text/
 inline constexpr size_t kVocabularyMax = 1u << 20;
 inline constexpr size_t kTokenizeBytesMax = 16u << 20;
+inline constexpr size_t kMergesMax = 1u << 22;
+inline constexpr size_t kTokenBytesMax = 1024;  // of a token, ordinary or added
 
 // chat/
 inline constexpr size_t kTemplateBytesMax = 1u << 20;

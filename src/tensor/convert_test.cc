@@ -3,7 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
 
 namespace gantry {
 namespace {
@@ -62,6 +67,36 @@ TEST(Dequantize, Q6_KByHand) {
   EXPECT_EQ(out[64], 0.25f * 5 * (2 + 32 - 32));
   EXPECT_EQ(out[96], 0.25f * 7 * (48 - 32));
   EXPECT_EQ(out[255], 0.25f * 16 * -32);
+}
+
+// The values of the `gguf` package, bit for bit (testdata/make_dequantize_golden.py).
+TEST(Dequantize, EveryFormatEqualsTheGgufPackage) {
+  const char* root = std::getenv("GANTRY_SOURCE_DIR");
+  ASSERT_NE(root, nullptr) << "ctest sets GANTRY_SOURCE_DIR to the repository's root";
+  std::ifstream file(std::string(root) + "/src/tensor/testdata/dequantize_golden.bin", std::ios::binary);
+  const std::vector<char> golden{std::istreambuf_iterator<char>(file), {}};
+  ASSERT_FALSE(golden.empty());
+  size_t at = 0;
+  for (const DType dtype : {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
+                            DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+    const DTypeInfo& info = dtype_info(dtype);
+    ASSERT_LE(at + 12, golden.size());
+    ASSERT_EQ(std::string(&golden[at]), info.name);
+    uint32_t blocks;
+    std::memcpy(&blocks, &golden[at + 8], 4);
+    const char* packed = &golden[at + 12];
+    const size_t packed_bytes = blocks * static_cast<size_t>(info.block_bytes);
+    std::vector<float> expected(blocks * static_cast<size_t>(info.block_elements)), values(expected.size());
+    at += 12 + packed_bytes + expected.size() * sizeof(float);
+    ASSERT_LE(at, golden.size());
+    std::memcpy(expected.data(), packed + packed_bytes, expected.size() * sizeof(float));
+    dequantize({packed, dtype, Shape{static_cast<int64_t>(values.size())}}, 0, values);
+    for (size_t i = 0; i < values.size(); ++i) {
+      ASSERT_EQ(std::bit_cast<uint32_t>(values[i]), std::bit_cast<uint32_t>(expected[i]))
+          << info.name << " value " << i << ": " << values[i] << " for " << expected[i];
+    }
+  }
+  EXPECT_EQ(at, golden.size());
 }
 
 }  // namespace

@@ -16,17 +16,18 @@ namespace gantry {
 class Tokenizer {
  public:
   // Refuses a vocabulary that cannot be used: a merge whose parts or product are no tokens, duplicate tokens,
-  // ids out of range. One line, names the entry.
+  // ids out of range, tokens of more than limits::kTokenBytesMax bytes. One line, names the entry.
   static Result<std::unique_ptr<Tokenizer>> create(VocabSpec spec);
   ~Tokenizer();
 
   enum class Specials {
-    kText,     // control tokens in the text are plain text: what a user's message must use
-    kControl,  // added tokens are recognised: what a rendered chat template must use
+    kText,     // control tokens in the text are plain text: what a user's message must use. Added tokens that
+               // are not special are recognised (Hugging Face: encode_special_tokens)
+    kControl,  // all added tokens are recognised: what a rendered chat template must use
   };
   struct EncodeOptions {
     Specials specials = Specials::kText;
-    bool add_bos = false;  // also adds EOS where the checkpoint's post-processor does
+    bool add_bos = false;  // adds BOS and EOS where the VocabSpec says so
   };
   // Time is linear in the text, whatever it is. Ill-formed UTF-8 is refused (kInvalidArgument), and so is a
   // text of more than limits::kTokenizeBytesMax bytes.

@@ -24,9 +24,9 @@ struct AddedToken {
   TokenId id = -1;
   std::string content;
   bool special = false;  // a control token: never produced from the text of a message, skipped when decoding
-  bool lstrip = false;
-  bool rstrip = false;
-  bool normalized = false;
+  bool lstrip = false;   // takes the spaces before it
+  bool rstrip = false;   // takes the spaces after it
+  bool normalized = false;  // matched after normalization, where the text that is left is looked at again
 };
 
 // Byte-level BPE (GPT-2's byte alphabet already undone: token strings are raw bytes).
@@ -42,6 +42,9 @@ struct VocabSpec {
   std::optional<TokenId> bos;
   std::vector<TokenId> eos;  // any of them ends a generation
   std::optional<TokenId> pad;
+  // Stands for each byte that has no token; without it such a byte is dropped, as Hugging Face does. It is
+  // tokenizer.json's model.unk_token: byte-level vocabularies have none, whatever GGUF's unknown_token_id
+  // says.
   std::optional<TokenId> unk;
   // Jinja source of the default chat template, and the named ones; empty where there is none.
   std::string chat_template;

@@ -1,0 +1,89 @@
+#include "formats/mapped_file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "formats/test_files.h"
+
+namespace gantry {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::TempFolder;
+
+std::string_view text_of(const MappedFile& file) {
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+TEST(MappedFile, MapsRegularFilesAndLinksToThem) {
+  TempFolder folder;
+  const std::string path = folder.write("blob", "content");
+  std::filesystem::create_symlink("blob", folder.file("link"));
+  EXPECT_EQ(text_of(**MappedFile::open(path)), "content");
+  EXPECT_EQ(text_of(**MappedFile::open(folder.file("link"))), "content");
+  EXPECT_EQ((*MappedFile::open(folder.write("empty", "")))->bytes().size(), 0u);
+}
+
+TEST(MappedFile, OutlivesTheName) {
+  TempFolder folder;
+  const auto file = MappedFile::open(folder.write("f", "content"));
+  ASSERT_TRUE(file.ok());
+  std::filesystem::remove(folder.file("f"));
+  EXPECT_EQ(text_of(**file), "content");
+}
+
+// A FIFO without a writer would block an ordinary open() for ever.
+TEST(MappedFile, RefusesWhatIsNoRegularFile) {
+  TempFolder folder;
+  ASSERT_EQ(::mkfifo(folder.file("fifo").c_str(), 0600), 0);
+  const int listener = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, folder.file("socket").c_str(), sizeof(address.sun_path) - 1);
+  ASSERT_EQ(::bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  std::filesystem::create_symlink("fifo", folder.file("link"));
+  const std::pair<std::string, const char*> cases[] = {{folder.file("fifo"), "is a FIFO, not a regular file"},
+                                                       {folder.file("link"), "is a FIFO"},
+                                                       {folder.file("socket"), "is a socket"},
+                                                       {folder.path(), "is a folder"},
+                                                       {"/dev/zero", "is a device"}};
+  for (const auto& [path, part] : cases) {
+    const auto file = MappedFile::open(path);
+    ASSERT_FALSE(file.ok()) << path;
+    EXPECT_EQ(file.status().code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(file.status().message(), HasSubstr(part));
+    EXPECT_FALSE(read_file(path, 100).ok());
+  }
+  ::close(listener);
+}
+
+TEST(MappedFile, NamesWhatIsMissing) {
+  TempFolder folder;
+  std::filesystem::create_symlink("nowhere", folder.file("dangling"));
+  for (const std::string& path : {folder.file("none"), folder.file("dangling"), folder.file("none/below")}) {
+    const auto file = MappedFile::open(path);
+    EXPECT_EQ(file.status().code(), StatusCode::kNotFound);
+    EXPECT_EQ(file.status().message().find(path), 0u);
+  }
+  EXPECT_TRUE(path_exists(folder.file("dangling")));
+  EXPECT_FALSE(path_exists(folder.file("none")));
+}
+
+TEST(ReadFile, ReadsUpToTheLimit) {
+  TempFolder folder;
+  const std::string path = folder.write("f", "12345");
+  EXPECT_EQ(*read_file(path, 5), "12345");
+  EXPECT_EQ(read_file(path, 4).status().code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(*read_file(folder.write("empty", ""), 5), "");
+  // Files under /proc say that they have 0 bytes.
+  EXPECT_GT(read_file("/proc/self/status", 1 << 20)->size(), 100u);
+}
+
+}  // namespace
+}  // namespace gantry
