@@ -1,0 +1,18 @@
+// The JSON of /health and of an entry of /v1/models.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "server/json_writer.h"
+#include "server/model_registry.h"
+
+namespace gantry {
+
+// {status, models: [{id, state, progress: {phase, done, total}, replicas: [{id, epoch, state, ranks:
+// [...]}]}]}. status: "ok", "loading" while a model loads, "degraded" when one failed, "draining".
+std::string health_json(const std::vector<ModelHealth>& models, bool draining);
+
+void write_model(JsonWriter& json, const LoadedModel& model);
+
+}  // namespace gantry
