@@ -283,7 +283,7 @@ Result<json> config_from_gguf(const GgufFile& gguf, const std::optional<VocabSpe
 
   Keys keys(gguf, *name, file);
   const GgufTensor* embedding = find_tensor(gguf, "token_embd.weight");
-  json config = {{"architectures", {architecture->hf}},
+  json config = {{"architectures", json::array({architecture->hf})},
                  {"model_type", architecture->model_type},
                  {"hidden_act", "silu"}};
   config["hidden_size"] = keys.needed("embedding_length", 1);

@@ -114,7 +114,7 @@ TEST(GgufConfig, Qwen2IsNotInterleaved) {
                                     .f32("qwen2.attention.layer_norm_rms_epsilon", 1e-6f)
                                     .tensor("token_embd.weight", 0, {8, 5}, std::string(160, 'x')));
   ASSERT_TRUE(config.ok()) << config.status().message();
-  EXPECT_EQ((*config)["architectures"], json{"Qwen2ForCausalLM"});
+  EXPECT_EQ((*config)["architectures"], json::array({"Qwen2ForCausalLM"}));
   EXPECT_EQ((*config)["num_key_value_heads"], 2);
   EXPECT_EQ((*config)["vocab_size"], 5);  // the embedding's rows, where nothing else says it
   EXPECT_EQ((*config)["rms_norm_eps"], 1e-6);
