@@ -26,3 +26,8 @@ if(GANTRY_SANITIZE)
   endif()
   add_compile_definitions(GANTRY_SANITIZED=1)
 endif()
+
+if(GANTRY_FUZZ)
+  # Coverage feedback for every module; only the targets of tests/fuzz link the driver.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
