@@ -149,10 +149,11 @@ class TestWeight {
   Compute compute() const { return spec_.compute; }
   DType dtype(size_t part = 0) const { return spec_.parts[part].dtype; }
 
-  TensorView view(size_t part) const {
+  TensorView view(size_t part, int64_t entry = 0) const {
     const int64_t rows = spec_.parts[part].rows;
-    const Shape shape = spec_.batch > 1 ? Shape{spec_.batch, rows, spec_.cols} : Shape{rows, spec_.cols};
-    return {bytes_[part].data(), spec_.parts[part].dtype, shape};
+    const DType dtype = spec_.parts[part].dtype;
+    return {bytes_[part].data() + entry * rows * row_bytes(dtype, spec_.cols), dtype,
+            Shape{rows, spec_.cols}};
   }
 
   // [rows, cols] of one batch entry, parts stacked.
@@ -161,7 +162,7 @@ class TestWeight {
     for (size_t p = 0; p < bytes_.size(); ++p) {
       const int64_t count = spec_.parts[p].rows * spec_.cols;
       std::vector<float> part(static_cast<size_t>(count));
-      dequantize(view(p), batch * count, part);
+      dequantize(view(p, batch), 0, part);
       out.insert(out.end(), part.begin(), part.end());
     }
     return out;
@@ -183,10 +184,12 @@ class TestWeight {
     if (packed_for_ == &backend) return &packed_;
     packed_for_ = &backend;
     std::vector<TensorView> parts, biases;
-    for (size_t p = 0; p < bytes_.size(); ++p) {
-      parts.push_back(view(p));
-      biases.push_back(spec_.bias ? TensorView{biases_[p].data(), DType::kF32, Shape{spec_.parts[p].rows}}
-                                  : TensorView{});
+    for (int64_t e = 0; e < spec_.batch; ++e) {
+      for (size_t p = 0; p < bytes_.size(); ++p) {
+        parts.push_back(view(p, e));
+        biases.push_back(spec_.bias ? TensorView{biases_[p].data(), DType::kF32, Shape{spec_.parts[p].rows}}
+                                    : TensorView{});
+      }
     }
     const WeightSpec spec{parts, biases, spec_.compute, spec_.batch};
     storage_ = std::make_unique<AlignedBytes>(backend.packed_bytes(spec));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -50,9 +51,15 @@ struct PackedWeight {
 };
 
 // The spec as it is, its parts referring to the file's bytes (layout 0): where each backend's prepare()
-// starts. kInvalidArgument when parts do not stack (rank, cols, batch, whole blocks, bias sizes),
-// kUnimplemented for a dtype that no op reads.
+// starts. A part of a batch refers to entry 0 and has the stride of entries that adjoin. kInvalidArgument
+// when parts do not stack (rank, cols, batch, whole blocks, bias sizes), kUnimplemented for a dtype that no
+// op reads.
 Result<PackedWeight> in_place_weight(const WeightSpec& spec);
+
+// The same for a backend without a layout of its own: the entries of a batch, which lie anywhere, are copied
+// into `storage` (adjoined_bytes long, 0 without a batch) one after the other.
+size_t adjoined_bytes(const WeightSpec& spec);
+Result<PackedWeight> adjoined_weight(const WeightSpec& spec, std::span<std::byte> storage);
 
 // Bytes of one row of `cols` elements; cols is a multiple of the dtype's block.
 int64_t row_bytes(DType dtype, int64_t cols);

@@ -28,11 +28,33 @@ TEST(InPlaceWeight, StacksParts) {
 }
 
 TEST(InPlaceWeight, BatchEntriesLieOneAfterTheOther) {
-  const std::vector<TensorView> parts = {view(DType::kQ4_0, {4, 3, 64})};
+  const std::vector<TensorView> parts(4, view(DType::kQ4_0, {3, 64}));
   const PackedWeight w = in_place_weight({.parts = parts, .batch = 4}).value();
   EXPECT_EQ(w.parts[0].batch_stride, 3 * 2 * 18);
   EXPECT_EQ(w.rows, 3);
   EXPECT_EQ(w.batch, 4);
+  EXPECT_EQ(w.part_count, 1);
+}
+
+TEST(AdjoinedWeight, CopiesTheRunsOfEntries) {
+  const float gate_0 = 1, up_0[2] = {2, 3}, gate_1 = 4, up_1[2] = {5, 6};
+  const std::vector<TensorView> parts = {{&gate_0, DType::kF32, {1, 1}},
+                                         {up_0, DType::kF32, {2, 1}},
+                                         {&gate_1, DType::kF32, {1, 1}},
+                                         {up_1, DType::kF32, {2, 1}}};
+  const WeightSpec spec{.parts = parts, .batch = 2};
+  std::vector<float> storage(adjoined_bytes(spec) / sizeof(float));
+  const PackedWeight w = adjoined_weight(spec, std::as_writable_bytes(std::span(storage))).value();
+  EXPECT_THAT(storage, testing::ElementsAre(1, 4, 2, 3, 5, 6));
+  EXPECT_EQ(w.rows, 3);
+  EXPECT_EQ(w.parts[0].data, storage.data());
+  EXPECT_EQ(w.parts[1].data, storage.data() + 2);
+  EXPECT_EQ(w.parts[1].batch_stride, 8);
+  EXPECT_EQ(w.bytes, 24u);
+
+  const std::vector<TensorView> alone = {parts[0]};
+  EXPECT_EQ(adjoined_bytes({.parts = alone}), 0u);
+  EXPECT_EQ(adjoined_weight({.parts = alone}, {}).value().parts[0].data, &gate_0);
 }
 
 Status refused(const WeightSpec& spec) { return in_place_weight(spec).status(); }
@@ -42,8 +64,10 @@ TEST(InPlaceWeight, RefusesWhatDoesNotStack) {
   EXPECT_THAT(refused({.parts = widths}).message(), HasSubstr("[3, 32]: stacked on 64 columns"));
   const std::vector<TensorView> rank = {view(DType::kF32, {64})};
   EXPECT_EQ(refused({.parts = rank}).code(), StatusCode::kInvalidArgument);
-  const std::vector<TensorView> batch = {view(DType::kF32, {3, 2, 8})};
-  EXPECT_EQ(refused({.parts = batch, .batch = 4}).code(), StatusCode::kInvalidArgument);
+  const std::vector<TensorView> batch(3, view(DType::kF32, {2, 8}));
+  EXPECT_THAT(refused({.parts = batch, .batch = 2}).message(), HasSubstr("2 entries, not 3 in all"));
+  const std::vector<TensorView> uneven = {view(DType::kF32, {3, 8}), view(DType::kF32, {2, 8})};
+  EXPECT_THAT(refused({.parts = uneven, .batch = 2}).message(), HasSubstr("[2, 8]: entry 0 has F32 [3, 8]"));
   const std::vector<TensorView> ragged = {view(DType::kQ4_K, {2, 128})};
   EXPECT_THAT(refused({.parts = ragged}).message(), HasSubstr("no multiple of 256"));
   const std::vector<TensorView> empty = {view(DType::kF32, {0, 8})};

@@ -9,13 +9,10 @@ namespace gantry {
 namespace reference {
 namespace {
 
-size_t packed_bytes(const WeightSpec&) { return 0; }
-Result<PackedWeight> prepare(const WeightSpec& spec, std::span<std::byte>) { return in_place_weight(spec); }
-
 constexpr Backend kBackend = {
     .name = "reference",
-    .packed_bytes = packed_bytes,
-    .prepare = prepare,
+    .packed_bytes = adjoined_bytes,
+    .prepare = adjoined_weight,
     .scratch_bytes = scratch_bytes,
     .kv_block_bytes = kv_block_bytes,
     .embed = embed,
