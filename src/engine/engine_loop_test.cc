@@ -6,7 +6,7 @@
 #include <map>
 #include <random>
 
-#include "sched/simulated_device.h"
+#include "sched/testing/simulated_device.h"
 
 namespace gantry {
 namespace {
@@ -114,7 +114,7 @@ struct EngineLoopTest : testing::Test {
     const auto deadline = std::chrono::steady_clock::now() + 60s;
     while (loop.stats().kv_blocks_used != 0 || loop.stats().running + loop.stats().waiting != 0) {
       ASSERT_LT(std::chrono::steady_clock::now(), deadline);
-      std::this_thread::sleep_for(1ms);
+      std::this_thread::yield();
     }
   }
   Executor executor{options()};
@@ -254,7 +254,7 @@ TEST_F(EngineLoopTest, DeadlinesEndRunningAndWaitingRequests) {
   ASSERT_TRUE(loop.submit(r).ok());
   r.id = RequestId{2};
   ASSERT_TRUE(loop.submit(r).ok());
-  while (monotonic_ns() < r.deadline_ns) std::this_thread::sleep_for(1ms);
+  while (monotonic_ns() < r.deadline_ns) std::this_thread::yield();
   executor.allow(Executor::kAll);
   for (const uint64_t id : {1u, 2u}) {
     for (int32_t choice = 0; choice < 3; ++choice) {

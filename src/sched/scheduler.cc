@@ -180,15 +180,16 @@ void Scheduler::end_with(Sequence& sequence, FinishReason reason, const std::str
 
 void Scheduler::end(Sequence& sequence) {
   if (sequence.state == SequenceState::kFinished) return;
-  std::vector<Sequence*>& list = sequence.state == SequenceState::kWaiting ? waiting_ : running_;
+  const bool ran = sequence.state == SequenceState::kRunning;
+  std::vector<Sequence*>& list = ran ? running_ : waiting_;
   list.erase(std::find(list.begin(), list.end(), &sequence));
   kv_.release(sequence);
   sequence.state = SequenceState::kFinished;
   if (sequence.in_flight == 0) free_slot(sequence);
 
   RequestState& request = *sequence.request;
-  // Another choice goes on scoring the prompt where this one's results end.
-  request.scores_planned = request.scores_received();
+  // One choice at a time scores the prompt: the next one goes on where the results of this one end.
+  if (ran) request.scores_planned = request.scores_received();
   if (--request.open > 0) return;
   if (!std::exchange(request.taken_up, true)) --waiting_requests_;
   const auto it = requests_.find(request.spec->id);

@@ -51,6 +51,7 @@ class SimulatedDevice {
  public:
   SimulatedDevice(int32_t blocks, int32_t slots, int32_t blocks_per_slot, int32_t drafts, uint64_t seed)
       : cells_(static_cast<size_t>(blocks) * limits::kKvBlockTokens),
+        writers_(cells_.size()),
         tables_(slots, blocks_per_slot),
         slots_(static_cast<size_t>(slots)),
         drafts_(drafts),
@@ -76,7 +77,7 @@ class SimulatedDevice {
   void collect(StepResult& result) {
     // Stages and ranks write as late as this: nobody else may have used the places in the meantime.
     for (const Written& written : flights_.front().written) {
-      if (cells_[written.place] != written.cell) fail("a block was used again while a ticket wrote to it");
+      if (writers_[written.place] != written.sequence) fail("a block was used again while a ticket wrote to it");
     }
     result = std::move(flights_.front().result);
     flights_.pop_front();
@@ -93,7 +94,7 @@ class SimulatedDevice {
   };
   struct Written {
     size_t place;
-    uint64_t cell;
+    SeqId sequence;
   };
   struct Flight {
     StepResult result;
@@ -125,9 +126,10 @@ class SimulatedDevice {
     for (int32_t i = 0; i < rows.rows; ++i) {
       TokenId& id = ids[static_cast<size_t>(i)];
       if (id == kTokenOnDevice) id = slot.next[static_cast<size_t>(i)];
-      const Written written{place(rows.slot, first + i), SimulatedModel::cell(first + i, id)};
-      cells_[written.place] = written.cell;
-      flight.written.push_back(written);
+      const size_t at = place(rows.slot, first + i);
+      cells_[at] = SimulatedModel::cell(first + i, id);
+      writers_[at] = rows.sequence;
+      flight.written.push_back({at, rows.sequence});
     }
     if (rows.sampled + rows.scores == 0) return;
     SequenceResult& out = flight.result.sequences.emplace_back();
@@ -172,6 +174,7 @@ class SimulatedDevice {
 
   SimulatedModel model_;
   std::vector<uint64_t> cells_;  // [blocks, kKvBlockTokens]
+  std::vector<SeqId> writers_;   // the same, who wrote it last
   BlockTables tables_;
   std::vector<Slot> slots_;
   int32_t drafts_;

@@ -1,0 +1,191 @@
+// The invariants. They are stated over plans, events and books, not in terms of how the scheduler works.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "sched/testing/simulation.h"
+
+namespace gantry {
+namespace {
+
+bool contains(const std::vector<TokenId>& ids, TokenId id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+bool ends(const SamplingParams& params, TokenId id) {
+  return contains(params.stop_token_ids, id) || (!params.ignore_eos && contains(params.eos_token_ids, id));
+}
+
+}  // namespace
+
+// The stream is the model's, index by index, and ends where it must.
+void Simulation::check_event(const TokenEvent& event) {
+  Stream& stream = streams_.at(event.request.value);
+  const SamplingParams& params = stream.request.params;
+  const auto choice = static_cast<size_t>(event.choice);
+  std::vector<TokenId>& received = stream.received[choice];
+  const std::vector<TokenId>& expected = stream.expected[choice];
+  for (const uint64_t part :
+       {event.request.value, static_cast<uint64_t>(event.choice), static_cast<uint64_t>(event.index),
+        static_cast<uint64_t>(event.token), static_cast<uint64_t>(event.finish)}) {
+    digest_ = SimulatedModel::mix(digest_ * 31 + part);
+  }
+  const auto name = [&] { return fmt::format("request {} choice {}", event.request.value, event.choice); };
+  if (event.epoch != stream.request.epoch) return fail(name() + ": an event of an old epoch");
+  if (stream.finish[choice] != FinishReason::kNone) return fail(name() + ": an event after its end");
+  if (event.index != static_cast<int32_t>(received.size()))
+    return fail(name() + ": an index is skipped or repeated");
+  if (stream.request.params.prompt_logprobs >= 0 && !stream.scored &&
+      event.finish != FinishReason::kCancelled) {
+    return fail(name() + ": a token before the prompt logprobs");
+  }
+  stream.finish[choice] = event.finish;
+  if (event.token >= 0) {
+    if (event.token != expected[received.size()]) return fail(name() + ": a wrong token");
+    if (event.index >= params.min_tokens && ends(params, event.token))
+      return fail(name() + ": goes on after an end token");
+    received.push_back(event.token);
+  }
+  const auto count = static_cast<int32_t>(received.size());
+  const bool full = count == params.max_tokens;
+  switch (event.finish) {
+    case FinishReason::kNone:
+      if (full) fail(name() + ": goes on after max_tokens");
+      break;
+    case FinishReason::kLength:
+      if (!full) fail(name() + ": ends before max_tokens");
+      break;
+    case FinishReason::kStop:
+      if (event.token != -1 || count < params.min_tokens || !ends(params, event.stop_token) ||
+          expected[received.size()] != event.stop_token) {
+        fail(name() + ": stops where it must not");
+      }
+      break;
+    case FinishReason::kCancelled:
+      if (stream.request.deadline_ns == 0 || now_ns_ < stream.request.deadline_ns) {
+        fail(name() + ": is cancelled without a reason");
+      }
+      break;
+    case FinishReason::kError:
+      fail(name() + ": fails");
+  }
+}
+
+void Simulation::check_plan(const StepPlan& plan) {
+  const SchedulerOptions& o = peer_.options();
+  const int32_t in_flight = scheduler_.tickets_in_flight();
+  if (in_flight > o.pipeline_stages * (o.lookahead ? 2 : 1)) fail("too many tickets in flight");
+  if (static_cast<int32_t>(plan.ids.size()) > o.max_num_batched_tokens) fail("the token budget is exceeded");
+  if (plan.logit_rows > o.logit_rows_max) fail("the budget of logit rows is exceeded");
+  if (static_cast<int32_t>(plan.sequences.size()) > o.max_num_seqs) fail("more sequences than slots");
+  std::set<uint64_t> seen;
+  int32_t rows_before = 0;
+  std::vector<BlockId>& touched = touched_[plan.ticket.value];
+  for (const PlanRows& rows : plan.sequences) {
+    if (!seen.insert(rows.sequence.value).second) fail("a sequence twice in one plan");
+    if (rows.first_row != rows_before || rows.rows < 1) fail("rows do not lie together");
+    if (rows.sampled + std::max(rows.scores, 0) > rows.rows) fail("more logits than rows");
+    rows_before += rows.rows;
+  }
+  if (rows_before != static_cast<int32_t>(plan.ids.size())) fail("ids that belong to no sequence");
+  peer_.each_sequence([&](Sequence& sequence) {
+    if (sequence.last_ticket == plan.ticket && sequence.in_flight > 0) {
+      touched.insert(touched.end(), sequence.blocks.begin(), sequence.blocks.end());
+      last_planned_[sequence.id.value] = steps_;
+    }
+  });
+  check_order(plan);
+}
+
+// First come, first served within a priority; nobody waits for longer than the others' rows take.
+void Simulation::check_order(const StepPlan& plan) {
+  const SchedulerOptions& o = peer_.options();
+  for (const SequenceStart& start : plan.starts) {
+    for (const Sequence* running : peer_.running()) {
+      if (running->id != start.sequence) continue;
+      for (Sequence* waiting : peer_.waiting()) {
+        if (by_priority_and_arrival(*waiting, *running) && !peer_.waits_for_sibling(*waiting)) {
+          fail("a sequence starts before one that was first");
+        }
+      }
+    }
+  }
+  const int32_t decodes_per_plan =
+      std::max(std::min(o.max_num_batched_tokens, o.logit_rows_max) / (1 + o.drafts), 1);
+  const int64_t patience = 8 * (o.max_num_seqs / decodes_per_plan + 1 + o.pipeline_stages) + 8;
+  for (const Sequence* running : peer_.running()) {
+    const bool decoding = running->sampled_on_ranks && running->in_flight == 0;
+    if (!decoding) continue;
+    const auto last = last_planned_.find(running->id.value);
+    if (last != last_planned_.end() && steps_ - last->second > patience) fail("a decoding sequence starves");
+  }
+}
+
+void Simulation::check_books() {
+  if (!error_.empty()) return;
+  BlockPool& pool = peer_.pool();
+  if (const std::string audit = pool.audit(); !audit.empty()) return fail(audit);
+  std::vector<int32_t> holders(static_cast<size_t>(pool.total()));
+  std::map<int32_t, std::pair<const Sequence*, size_t>> first_holder;
+  std::set<int32_t> slots(peer_.free_slots().begin(), peer_.free_slots().end());
+  if (slots.size() != peer_.free_slots().size()) return fail("a slot is free twice");
+  int32_t reserved = 0;
+  peer_.each_sequence([&](Sequence& s) {
+    reserved += s.blocks_reserved;
+    if (s.state != SequenceState::kRunning && !s.blocks.empty())
+      fail("a sequence that does not run holds blocks");
+    if (s.slot >= 0 && !slots.insert(s.slot).second) fail("a slot is held twice");
+    if (s.computed > s.planned || s.planned > s.positions_max())
+      fail("positions are computed that were not planned");
+    if (s.published * limits::kKvBlockTokens > s.computed) fail("an unfinished block is published");
+    if (s.in_flight == 0 && s.state == SequenceState::kRunning && s.computed != s.planned) {
+      fail("rows are in flight of a sequence that is not");
+    }
+    if (static_cast<int32_t>(s.blocks.size()) < KvLedger::blocks_for(s.planned) &&
+        s.state == SequenceState::kRunning) {
+      fail("positions without a block");
+    }
+    for (size_t i = 0; i < s.blocks.size(); ++i) {
+      ++holders[static_cast<size_t>(s.blocks[i].value)];
+      if (static_cast<int32_t>(i) < s.blocks_on_ranks && device_.table(s.slot)[i] != s.blocks[i].value) {
+        fail("a rank's block table differs");
+      }
+      const auto [it, is_first] = first_holder.emplace(s.blocks[i].value, std::pair(&s, i));
+      if (is_first) continue;
+      const auto& [other, index] = it->second;
+      if (index != i) fail("a block is shared at two places");
+      const auto begin = static_cast<int32_t>(i) * limits::kKvBlockTokens;
+      for (int32_t p = begin; p < begin + limits::kKvBlockTokens; ++p) {
+        if (p >= s.length() || p >= other->length() || s.token(p) != other->token(p)) {
+          return fail("a block is shared by different texts");
+        }
+      }
+    }
+  });
+  if (static_cast<int32_t>(slots.size()) != peer_.options().max_num_seqs) fail("a slot is lost");
+  for (int32_t b = 0; b < pool.total(); ++b) {
+    if (holders[static_cast<size_t>(b)] != pool.references(BlockId{b})) {
+      return fail(fmt::format("block {} has {} references and {} holders", b, pool.references(BlockId{b}),
+                              holders[static_cast<size_t>(b)]));
+    }
+  }
+  if (reserved != peer_.promised()) fail("the promised blocks are miscounted");
+  if (peer_.promised() > pool.available()) fail("more blocks are promised than there are");
+  for (const auto& [ticket, blocks] : touched_) {
+    for (const BlockId block : blocks) {
+      if (pool.is_free(block)) return fail("a block is free while a ticket in flight touches it");
+    }
+  }
+  std::set<const Sequence*> running(peer_.running().begin(), peer_.running().end());
+  if (running.size() != peer_.running().size()) fail("a sequence runs twice");
+  size_t states_running = 0;
+  peer_.each_sequence([&](Sequence& s) { states_running += s.state == SequenceState::kRunning ? 1 : 0; });
+  if (states_running != running.size()) fail("a running sequence is lost");
+  const auto& waiting = peer_.waiting();
+  for (size_t i = 1; i < waiting.size(); ++i) {
+    if (!by_priority_and_arrival(*waiting[i - 1], *waiting[i])) fail("the queue is out of order");
+  }
+}
+
+}  // namespace gantry
