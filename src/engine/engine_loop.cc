@@ -61,7 +61,7 @@ Status EngineLoop::submit(GenerateRequest request) {
   {
     std::lock_guard lock(mutex_);
     if (draining_ || stop_) return unavailable("the replica is shutting down");
-    if (inbox_requests_ + waiting_requests_ >= limits::kWaitingRequestsMax) {
+    if (inbox_requests_ + taken_requests_ + waiting_requests_ >= limits::kWaitingRequestsMax) {
       return resource_exhausted(
           fmt::format("{} requests are waiting, no more are queued", limits::kWaitingRequestsMax));
     }
@@ -88,7 +88,7 @@ void EngineLoop::drain() {
 ReplicaStats EngineLoop::stats() const {
   std::lock_guard lock(mutex_);
   ReplicaStats stats = stats_;
-  stats.waiting += static_cast<int32_t>(inbox_requests_);
+  stats.waiting += static_cast<int32_t>(inbox_requests_ + taken_requests_);
   return stats;
 }
 
@@ -111,7 +111,7 @@ bool EngineLoop::drain_inbox() {
     if (idle_) wake_.wait(lock, [&] { return stop_ || !inbox_.empty(); });
     if (stop_) return false;
     std::swap(commands_, inbox_);
-    waiting_requests_ += std::exchange(inbox_requests_, 0);  // until the step's end counts them
+    taken_requests_ = std::exchange(inbox_requests_, 0);
   }
   for (Command& command : commands_) take(command);
   scheduler_.expire(monotonic_ns(), frame_);
@@ -143,6 +143,7 @@ void EngineLoop::publish() {
     std::lock_guard lock(mutex_);
     stats_ = scheduler_.stats();
     waiting_requests_ = scheduler_.waiting_requests();
+    taken_requests_ = 0;
   }
   if (frame_.tokens.empty() && frame_.prompts.empty()) return;
   {

@@ -61,6 +61,7 @@ class EngineLoop {
   std::condition_variable wake_;
   std::vector<Command> inbox_;
   size_t inbox_requests_ = 0;
+  size_t taken_requests_ = 0;    // out of the inbox, in a step that has not ended
   size_t waiting_requests_ = 0;  // in the scheduler, after its last step
   ReplicaStats stats_;
   bool draining_ = false;
