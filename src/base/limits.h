@@ -44,6 +44,13 @@ inline constexpr size_t kWaitingRequestsMax = 4096;
 // kernels/
 inline constexpr int kExpertsMax = 1024;
 
+// model/: what a config.json may ask for
+inline constexpr int kModelWidthMax = 1 << 20;  // hidden and intermediate sizes
+inline constexpr int kModelHeadsMax = 4096;
+inline constexpr int kModelHeadDimMax = 1 << 14;  // and MLA's ranks
+inline constexpr int kModelPositionsMax = 1 << 28;
+inline constexpr size_t kModelEosIdsMax = 1024;
+
 // requests
 inline constexpr int kChoicesMax = 128;
 inline constexpr int kTopLogprobsMax = 20;

@@ -22,9 +22,10 @@ struct RopeConfig {
   int64_t original_max_position = 0;
   double beta_fast = 32.0;  // yarn
   double beta_slow = 1.0;
-  double mscale = 1.0;
+  double mscale = 0.0;  // 0: absent
   double mscale_all_dim = 0.0;
   double attention_factor = 0.0;  // 0: derived from factor, mscale and mscale_all_dim
+  bool truncate = true;           // whether the bounds of yarn's ramp are whole dimensions
   bool interleaved = false;
 };
 
@@ -53,15 +54,17 @@ struct ModelConfig {
   int32_t layers = 0;
   int32_t hidden = 0;
   int32_t heads = 0;
-  int32_t kv_heads = 0;
-  int32_t head_dim = 0;
+  int32_t kv_heads = 0;  // MLA: as many as heads
+  int32_t head_dim = 0;  // MLA: qk_nope_head_dim + qk_rope_head_dim
   int32_t intermediate = 0;
   int32_t vocab = 0;
   int32_t max_position = 0;  // max_position_embeddings
   float rms_eps = 1e-6f;
   bool tied_embeddings = false;
-  bool attention_bias = false;  // q, k, v (Qwen2: always)
+  bool qkv_bias = false;     // Qwen2: always; Llama: attention_bias; MLA: on q_a and kv_a
+  bool output_bias = false;  // of attention
   bool mlp_bias = false;
+  int32_t mtp_layers = 0;  // multi-token prediction modules that the checkpoint holds after its layers
   RopeConfig rope;
   std::optional<MlaConfig> mla;
   std::optional<MoeConfig> moe;
@@ -69,7 +72,10 @@ struct ModelConfig {
   std::optional<TokenId> bos;
 };
 
-// kUnimplemented or kInvalidArgument; param() is the key.
+// The architectures that load_model() knows, for messages.
+std::string supported_architectures();
+
+// kUnimplemented or kInvalidArgument; param() is the key. generation_config adds end-of-sequence ids.
 Result<ModelConfig> parse_model_config(const nlohmann::json& config, const nlohmann::json& generation_config);
 
 }  // namespace gantry

@@ -36,7 +36,7 @@ class KvStore {
   ~KvStore();
 
  private:
-  KvStore() = default;
+  KvStore();
   struct Mapping;
   std::unique_ptr<Mapping> mapping_;
   std::vector<KvView> layers_;

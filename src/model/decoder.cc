@@ -1,0 +1,73 @@
+#include "model/decoder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace gantry {
+
+Status Decoder::load_ends(Loader& loader, int32_t rope_dim) {
+  GANTRY_ASSIGN_OR_RETURN(vocabulary_, load_vocabulary(loader, config_));
+  // llama.cpp stores Llama 3's scaling as one divisor per pair instead of configuration keys.
+  std::span<const float> factors;
+  if (loader.has("rope_freqs.weight")) {
+    GANTRY_ASSIGN_OR_RETURN(factors, loader.vector_f32("rope_freqs.weight", rope_dim / 2));
+    for (const float factor : factors) {
+      if (!(factor > 0))
+        return data_loss(
+            fmt::format("{}: tensor rope_freqs.weight holds {}: want above 0", loader.path(), factor));
+    }
+  }
+  rope_ = Rope(config_.rope, rope_dim, factors);
+  return {};
+}
+
+Status Decoder::load_buffers(Loader& loader, std::initializer_list<ActivationWidths> layer_widths) {
+  GANTRY_RETURN_IF_ERROR(loader.finish());
+  ActivationWidths widths{.hidden = config_.hidden, .rope_pairs = rope_.pairs()};
+  for (const ActivationWidths& layer : layer_widths) widths.widen(layer);
+  ScratchSpec scratch{.rows_max = options_.rows_max,
+                      .width_max = loader.width_max(),
+                      .heads = config_.heads,
+                      .head_dim_max = config_.head_dim,
+                      .context_max = options_.context_max,
+                      .threads = options_.pool->size()};
+  if (config_.mla) {
+    scratch.head_dim_max =
+        std::max(config_.head_dim, config_.mla->kv_lora_rank + config_.mla->qk_rope_head_dim);
+  }
+  if (config_.moe) {
+    scratch.experts = config_.moe->experts;
+    scratch.experts_per_token = config_.moe->experts_per_token;
+    scratch.expert_width = config_.moe->intermediate;
+  }
+  GANTRY_ASSIGN_OR_RETURN(activations_,
+                          Activations::allocate(widths, options_.rows_max, options_.logit_rows_max,
+                                                options_.backend->scratch_bytes(scratch)));
+  weight_bytes_ = loader.packed_bytes();
+  return {};
+}
+
+Step Decoder::begin(const ForwardBatch& batch) const {
+  const size_t rows = batch.ids.size();
+  GANTRY_CHECK(rows <= static_cast<size_t>(options_.rows_max)) << rows << " rows of " << options_.rows_max;
+  GANTRY_CHECK(batch.logit_rows.size() <= static_cast<size_t>(options_.logit_rows_max))
+      << batch.logit_rows.size() << " rows of logits of " << options_.logit_rows_max;
+  size_t covered = 0;
+  for (const Segment& segment : batch.segments) {
+    GANTRY_CHECK(segment.rows > 0 && segment.first_position >= 0 &&
+                 int64_t{segment.first_position} + segment.rows <= options_.context_max)
+        << "rows at " << segment.first_position << " + " << segment.rows << " of " << options_.context_max;
+    covered += static_cast<size_t>(segment.rows);
+  }
+  GANTRY_CHECK(covered == rows) << covered << " rows in segments, " << rows << " ids";
+  return {.context = {.backend = options_.backend, .pool = options_.pool, .scratch = activations_.scratch},
+          .buffers = &activations_,
+          .rows = static_cast<int64_t>(rows),
+          .segments = batch.segments,
+          .rope = rope_.rows(batch.segments, activations_.cos, activations_.sin)};
+}
+
+}  // namespace gantry

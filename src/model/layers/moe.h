@@ -1,0 +1,32 @@
+// DeepSeek-V3's mixture of experts (arXiv 2412.19437, section 2.1.2): a sigmoid gate that balances without an
+// auxiliary loss, fine-grained routed experts, shared experts.
+#pragma once
+
+#include <string>
+
+#include "kernels/ops/args.h"
+#include "model/layers/step.h"
+#include "model/loader.h"
+
+namespace gantry {
+
+struct Moe {
+  Norm norm{};
+  const float* gate_weight = nullptr;  // [experts, hidden]
+  const float* gate_bias = nullptr;    // [experts] e_score_correction_bias
+  GateParams gate{};
+  PackedWeight gate_up{};         // experts x [2 intermediate, hidden]
+  PackedWeight down{};            // experts x [hidden, intermediate]
+  PackedWeight shared_gate_up{};  // [2 shared_experts * intermediate, hidden], or none
+  PackedWeight shared_down{};
+  int32_t hidden = 0;
+};
+
+// Tensors {prefix}post_attention_layernorm and {prefix}mlp.*; prefix = "model.layers.3.". config.moe is set.
+Result<Moe> load_moe(Loader& loader, const ModelConfig& config, const std::string& prefix);
+ActivationWidths moe_widths(const ModelConfig& config);
+
+// x += sum of chosen experts' weighted outputs + shared experts, all on norm(x)
+void moe(const Step& step, const Moe& layer);
+
+}  // namespace gantry

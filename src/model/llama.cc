@@ -1,0 +1,63 @@
+// Llama (arXiv 2302.13971; Llama 3, arXiv 2407.21783): pre-norm decoder of grouped-query attention and
+// SwiGLU.
+#include <string>
+#include <vector>
+
+#include "model/decoder.h"
+#include "model/layers/attention.h"
+#include "model/layers/mlp.h"
+#include "model/registry.h"
+
+namespace gantry {
+namespace {
+
+struct LlamaLayer {
+  Attention attention;
+  Mlp mlp;
+};
+
+class Llama final : public Decoder {
+ public:
+  Llama(ModelConfig config, const LoadOptions& options) : Decoder(std::move(config), options) {}
+
+  Status load(const WeightSource& source) {
+    Loader loader(source, options_, arena_);
+    GANTRY_RETURN_IF_ERROR(load_ends(loader, config_.head_dim));
+    for (int32_t i = 0; i < config_.layers; ++i) {
+      const std::string prefix = "model.layers." + std::to_string(i) + ".";
+      LlamaLayer layer;
+      GANTRY_ASSIGN_OR_RETURN(layer.attention, load_attention(loader, config_, prefix));
+      GANTRY_ASSIGN_OR_RETURN(layer.mlp, load_mlp(loader, config_, prefix));
+      layers_.push_back(layer);
+    }
+    return load_buffers(loader, {attention_widths(config_), mlp_widths(config_)});
+  }
+
+  std::vector<KvLayout> kv_layouts() const override {
+    return {layers_.size(), attention_kv_layout(config_, options_.kv_dtype)};
+  }
+
+  void forward(const ForwardBatch& batch, const KvStore& kv, float* logits) override {
+    const Step step = begin(batch);
+    embed(step, vocabulary_, batch.ids);
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      attention(step, layers_[i].attention, kv.layer(static_cast<int>(i)));
+      mlp(step, layers_[i].mlp);
+    }
+    head(step, vocabulary_, batch.logit_rows, logits);
+  }
+
+ private:
+  std::vector<LlamaLayer> layers_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> load_llama(const WeightSource& source, const LoadOptions& options,
+                                          ModelConfig config) {
+  auto model = std::make_unique<Llama>(std::move(config), options);
+  GANTRY_RETURN_IF_ERROR(model->load(source));
+  return std::unique_ptr<Model>(std::move(model));
+}
+
+}  // namespace gantry

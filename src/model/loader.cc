@@ -1,0 +1,134 @@
+#include "model/loader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "formats/quote_name.h"
+#include "tensor/convert.h"
+
+namespace gantry {
+namespace {
+
+bool is_readable(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || is_quantized(dtype);
+}
+
+}  // namespace
+
+Result<TensorView> Loader::find(const std::string& name, const Shape& shape) {
+  const WeightInfo* info = source_.find(name);
+  if (info == nullptr) {
+    return data_loss(fmt::format("{}: tensor {} is missing: want {}", path(), name, shape.to_string()));
+  }
+  if (!is_readable(info->view.dtype)) {
+    return unimplemented(fmt::format("{}: tensor {} is {}; supported: F32, F16, BF16 and the blocks of GGUF",
+                                     info->file, name, to_string(info->view.dtype)));
+  }
+  if (info->view.shape != shape) {
+    return data_loss(fmt::format("{}: tensor {} is {}: want {}", info->file, name,
+                                 info->view.shape.to_string(), shape.to_string()));
+  }
+  if (used_.insert(name).second) {
+    done_bytes_ += info->view.bytes();
+    if (options_.on_progress) options_.on_progress(done_bytes_, total_bytes_);
+  }
+  return info->view;
+}
+
+Result<TensorView> Loader::matrix(const std::string& name, int64_t rows, int64_t cols) {
+  return find(name, Shape{rows, cols});
+}
+
+Result<std::span<float>> Loader::floats(int64_t count) {
+  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> bytes,
+                          arena_.take(static_cast<size_t>(count) * sizeof(float)));
+  return std::span<float>{reinterpret_cast<float*>(bytes.data()), static_cast<size_t>(count)};
+}
+
+Result<std::span<const float>> Loader::values_f32(const std::string& name, const Shape& shape) {
+  GANTRY_ASSIGN_OR_RETURN(const TensorView view, find(name, shape));
+  GANTRY_ASSIGN_OR_RETURN(const std::span<float> values, floats(shape.elements()));
+  dequantize(view, 0, values);
+  return std::span<const float>(values);
+}
+
+Result<std::span<const float>> Loader::vector_f32(const std::string& name, int64_t size) {
+  return values_f32(name, Shape{size});
+}
+
+Result<std::span<const float>> Loader::matrix_f32(const std::string& name, int64_t rows, int64_t cols) {
+  return values_f32(name, Shape{rows, cols});
+}
+
+Result<Norm> Loader::norm(const std::string& name, int64_t width, float eps) {
+  GANTRY_ASSIGN_OR_RETURN(const std::span<const float> weight, vector_f32(name, width));
+  return Norm{.weight = weight.data(), .eps = eps};
+}
+
+Result<PackedWeight> Loader::pack(const WeightSpec& spec, const std::string& name) {
+  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> storage,
+                          arena_.take(options_.backend->packed_bytes(spec)));
+  Result<PackedWeight> packed = options_.backend->prepare(spec, storage);
+  if (!packed.ok()) return packed.status().with_context(path() + ": " + name);
+  packed_bytes_ += packed->bytes;
+  width_max_ = std::max({width_max_, packed->rows, packed->cols});
+  return packed;
+}
+
+Result<PackedWeight> Loader::linear(std::span<const LinearPart> parts, int64_t cols) {
+  std::vector<TensorView> weights;
+  std::vector<TensorView> biases(parts.size());
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const LinearPart& part = parts[i];
+    GANTRY_ASSIGN_OR_RETURN(const TensorView weight, matrix(part.name + ".weight", part.rows, cols));
+    weights.push_back(weight);
+    if (!part.bias) continue;
+    GANTRY_ASSIGN_OR_RETURN(const std::span<const float> bias, vector_f32(part.name + ".bias", part.rows));
+    biases[i] = {bias.data(), DType::kF32, Shape{part.rows}};
+  }
+  return pack({.parts = weights, .biases = biases, .compute = options_.compute}, parts[0].name);
+}
+
+Result<PackedWeight> Loader::experts(const std::string& prefix, int64_t count,
+                                     std::span<const LinearPart> parts, int64_t cols) {
+  std::vector<TensorView> weights;
+  weights.reserve(static_cast<size_t>(count) * parts.size());
+  for (int64_t e = 0; e < count; ++e) {
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const std::string name = fmt::format("{}{}.{}.weight", prefix, e, parts[i].name);
+      GANTRY_ASSIGN_OR_RETURN(const TensorView weight, matrix(name, parts[i].rows, cols));
+      if (e > 0 && weight.dtype != weights[i].dtype) {
+        return unimplemented(fmt::format(
+            "{}: tensor {} is {}, that of expert 0 is {}: the experts of a layer are of one dtype", path(),
+            name, to_string(weight.dtype), to_string(weights[i].dtype)));
+      }
+      weights.push_back(weight);
+    }
+  }
+  return pack({.parts = weights, .biases = {}, .compute = options_.compute, .batch = count},
+              prefix + "*." + parts[0].name);
+}
+
+void Loader::ignore(std::string_view name) { used_.emplace(name); }
+
+void Loader::ignore_prefix(std::string_view prefix) {
+  for (const WeightInfo& info : source_.weights()) {
+    if (info.name.starts_with(prefix)) used_.insert(info.name);
+  }
+}
+
+Status Loader::finish() {
+  for (const WeightInfo& info : source_.weights()) {
+    // Old checkpoints store what is computed here.
+    if (used_.contains(info.name) || info.name.ends_with(".rotary_emb.inv_freq")) continue;
+    return unimplemented(
+        fmt::format("{}: tensor {} {} is not part of the architecture with this configuration", info.file,
+                    info.name, info.view.shape.to_string()));
+  }
+  if (options_.on_progress) options_.on_progress(total_bytes_, total_bytes_);
+  return {};
+}
+
+}  // namespace gantry

@@ -1,0 +1,77 @@
+// Finds a checkpoint's tensors, checks dtype and shape, and hands them to the backend. Errors are one line
+// that names the tensor, its file, what was found and what the configuration asks for.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "formats/weight_source.h"
+#include "model/memory.h"
+#include "model/model.h"
+
+namespace gantry {
+
+// One of the matrices that are stacked into a weight: `name`.weight [rows, cols] and, with `bias`,
+// `name`.bias [rows].
+struct LinearPart {
+  std::string name;
+  int64_t rows = 0;
+  bool bias = false;
+};
+
+// Results refer to the source's files and to the arena: both outlive them.
+class Loader {
+ public:
+  Loader(const WeightSource& source, const LoadOptions& options, Arena& arena)
+      : source_(source), options_(options), arena_(arena), total_bytes_(source.total_bytes()) {}
+
+  const std::string& path() const { return source_.path(); }
+  bool has(std::string_view name) const { return source_.find(name) != nullptr; }
+
+  // A matrix in the file's bytes. kDataLoss: missing or misshapen; kUnimplemented: a dtype no op reads.
+  Result<TensorView> matrix(const std::string& name, int64_t rows, int64_t cols);
+  // Values as f32, copied into the arena.
+  Result<std::span<const float>> vector_f32(const std::string& name, int64_t size);
+  Result<std::span<const float>> matrix_f32(const std::string& name, int64_t rows, int64_t cols);
+  Result<Norm> norm(const std::string& name, int64_t width, float eps);
+
+  // The parts, stacked and packed by the backend.
+  Result<PackedWeight> linear(std::span<const LinearPart> parts, int64_t cols);
+  // Entry e stacks the parts named `prefix` + e + "." + part.name; parts have no bias.
+  Result<PackedWeight> experts(const std::string& prefix, int64_t count, std::span<const LinearPart> parts,
+                               int64_t cols);
+
+  // Floats of the arena for values that the model derives at load.
+  Result<std::span<float>> floats(int64_t count);
+
+  // Tensors that the file may hold and the model does not read.
+  void ignore(std::string_view name);
+  void ignore_prefix(std::string_view prefix);
+  // kUnimplemented if the checkpoint holds a tensor that was neither read nor ignored: the model would
+  // compute something else than its author meant.
+  Status finish();
+
+  // Of packed weights: bytes of one full read, and the widest K or N.
+  uint64_t packed_bytes() const { return packed_bytes_; }
+  int64_t width_max() const { return width_max_; }
+
+ private:
+  Result<TensorView> find(const std::string& name, const Shape& shape);
+  Result<std::span<const float>> values_f32(const std::string& name, const Shape& shape);
+  Result<PackedWeight> pack(const WeightSpec& spec, const std::string& name);
+
+  const WeightSource& source_;
+  const LoadOptions& options_;
+  Arena& arena_;
+  std::set<std::string, std::less<>> used_;
+  uint64_t total_bytes_ = 0;
+  uint64_t done_bytes_ = 0;
+  uint64_t packed_bytes_ = 0;
+  int64_t width_max_ = 0;
+};
+
+}  // namespace gantry

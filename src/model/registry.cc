@@ -1,0 +1,35 @@
+#include "model/registry.h"
+
+#include <string_view>
+
+#include "base/check.h"
+
+namespace gantry {
+namespace {
+
+struct Entry {
+  std::string_view architecture;
+  LoadFn load;
+};
+
+constexpr Entry kModels[] = {
+    {"LlamaForCausalLM", load_llama},
+    {"Qwen2ForCausalLM", load_qwen2},
+    {"DeepseekV3ForCausalLM", load_deepseek_v3},
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> load_model(const WeightSource& source, const LoadOptions& options) {
+  GANTRY_CHECK(options.backend != nullptr && options.pool != nullptr);
+  GANTRY_CHECK(options.rows_max > 0 && options.logit_rows_max > 0 && options.context_max > 0);
+  Result<ModelConfig> config = parse_model_config(source.config(), source.generation_config());
+  if (!config.ok()) return config.status().with_context(source.path());
+  for (const Entry& entry : kModels) {
+    if (entry.architecture != config->architecture) continue;
+    return entry.load(source, options, std::move(*config));
+  }
+  return internal_error("no loader for architecture " + config->architecture);
+}
+
+}  // namespace gantry
