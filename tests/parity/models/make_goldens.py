@@ -1,0 +1,211 @@
+"""Greedy tokens and logits of small random checkpoints, as transformers computes them in float32 on a CPU: what
+model_parity_test compares Gantry with. Also rope.json: inverse frequencies and factors of rotary scalings.
+
+    python make_goldens.py [CASE ...]      writes goldens/*.json beside this file
+
+Needs torch, transformers, safetensors and numpy (the versions are recorded in each file). A case whose two best
+logits ever come closer than GAP is drawn again with the next seed: within the test's tolerance no implementation
+can then choose another token.
+"""
+
+import json
+import pathlib
+import re
+import sys
+import tempfile
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import save_file
+
+import random_checkpoint
+
+HERE = pathlib.Path(__file__).parent
+PROMPT_LENGTHS = [1, 17, 130, 600]
+STEPS = 64
+LOGITS_AT = [0, 1, 63]
+GAP = 2e-3
+
+LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu"}
+QWEN2 = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu"}
+DEEPSEEK = {"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "hidden_act": "silu",
+            "topk_method": "noaux_tc", "scoring_func": "sigmoid", "moe_layer_freq": 1,
+            "num_nextn_predict_layers": 0}
+
+# Every prompt runs past the original context of the scaled rotary embeddings.
+CASES = {
+    "llama_gqa": LLAMA | {
+        "torch_dtype": "float32", "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 160, "max_position_embeddings": 1024,
+        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False},
+    "llama3_tied": LLAMA | {
+        "torch_dtype": "bfloat16", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 128,
+        "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 500000.0,
+        "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                         "original_max_position_embeddings": 256},
+        "tie_word_embeddings": True},
+    "llama_linear_ragged": LLAMA | {
+        "torch_dtype": "float16", "hidden_size": 55, "intermediate_size": 77, "num_hidden_layers": 2,
+        "num_attention_heads": 5, "num_key_value_heads": 1, "head_dim": 10, "vocab_size": 131,
+        "max_position_embeddings": 1024, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+        "rope_scaling": {"type": "linear", "factor": 4.0}, "tie_word_embeddings": False},
+    "llama_yarn_biases": LLAMA | {
+        "torch_dtype": "float32", "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2,
+        "num_attention_heads": 3, "num_key_value_heads": 3, "vocab_size": 144, "max_position_embeddings": 1024,
+        "rms_norm_eps": 1e-5, "attention_bias": True, "mlp_bias": True,
+        "rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0,
+                            "original_max_position_embeddings": 256},
+        "tie_word_embeddings": False},
+    "qwen2_tied": QWEN2 | {
+        "torch_dtype": "bfloat16", "hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 2,
+        "num_attention_heads": 6, "num_key_value_heads": 2, "vocab_size": 150, "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "use_sliding_window": False, "sliding_window": 32768,
+        "max_window_layers": 2, "tie_word_embeddings": True},
+    "qwen2_yarn_ragged": QWEN2 | {
+        "torch_dtype": "float32", "hidden_size": 70, "intermediate_size": 91, "num_hidden_layers": 2,
+        "num_attention_heads": 5, "num_key_value_heads": 5, "vocab_size": 133, "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-6, "rope_theta": 1000000.0,
+        "rope_scaling": {"type": "yarn", "factor": 8.0, "original_max_position_embeddings": 128,
+                         "attention_factor": 1.1, "beta_fast": 16, "beta_slow": 2},
+        "tie_word_embeddings": False},
+    "deepseek_v3": DEEPSEEK | {
+        "torch_dtype": "bfloat16", "hidden_size": 64, "intermediate_size": 128, "moe_intermediate_size": 32,
+        "num_hidden_layers": 3, "first_k_dense_replace": 1, "num_attention_heads": 4, "num_key_value_heads": 4,
+        "q_lora_rank": 48, "kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 16,
+        "n_routed_experts": 16, "n_shared_experts": 1, "num_experts_per_tok": 4, "n_group": 4, "topk_group": 2,
+        "norm_topk_prob": True, "routed_scaling_factor": 2.5, "vocab_size": 160, "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 2560, "rope_theta": 10000,
+        "rope_scaling": {"type": "yarn", "factor": 40, "original_max_position_embeddings": 64, "beta_fast": 32,
+                         "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0},
+        "tie_word_embeddings": False},
+    "deepseek_no_q_lora": DEEPSEEK | {
+        "torch_dtype": "float16", "hidden_size": 48, "intermediate_size": 96, "moe_intermediate_size": 24,
+        "num_hidden_layers": 2, "first_k_dense_replace": 0, "num_attention_heads": 3, "num_key_value_heads": 3,
+        "q_lora_rank": None, "kv_lora_rank": 24, "qk_nope_head_dim": 8, "qk_rope_head_dim": 12, "v_head_dim": 20,
+        "n_routed_experts": 8, "n_shared_experts": 2, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1,
+        "norm_topk_prob": False, "routed_scaling_factor": 1.0, "vocab_size": 140, "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 1024, "rope_theta": 10000, "rope_scaling": None,
+        "tie_word_embeddings": True},
+    "deepseek_ragged": DEEPSEEK | {
+        "torch_dtype": "float32", "hidden_size": 67, "intermediate_size": 45, "moe_intermediate_size": 21,
+        "num_hidden_layers": 3, "first_k_dense_replace": 2, "num_attention_heads": 5, "num_key_value_heads": 5,
+        "q_lora_rank": 19, "kv_lora_rank": 27, "qk_nope_head_dim": 11, "qk_rope_head_dim": 6, "v_head_dim": 9,
+        "n_routed_experts": 6, "n_shared_experts": 1, "num_experts_per_tok": 3, "n_group": 3, "topk_group": 2,
+        "norm_topk_prob": True, "routed_scaling_factor": 1.7, "vocab_size": 129, "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 1024, "rope_theta": 50000, "attention_bias": True, "rope_interleave": False,
+        "rope_scaling": {"type": "yarn", "factor": 8, "original_max_position_embeddings": 128, "beta_fast": 32,
+                         "beta_slow": 1, "mscale": 0.707, "mscale_all_dim": 1.2},
+        "tie_word_embeddings": False},
+}
+
+ROPES = {
+    "llama2": (128, {"rope_type": "default", "rope_theta": 10000.0}, 4096),
+    "linear": (64, {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}, 16384),
+    "llama_3_1_8b": (128, {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+                           "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}, 131072),
+    "llama_3_2_1b": (64, {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0, "low_freq_factor": 1.0,
+                          "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}, 131072),
+    "qwen2_5_yarn": (128, {"rope_type": "yarn", "rope_theta": 1000000.0, "factor": 4.0,
+                           "original_max_position_embeddings": 32768}, 131072),
+    "yarn_without_factor": (80, {"rope_type": "yarn", "rope_theta": 10000.0, "factor": None, "truncate": False,
+                                 "original_max_position_embeddings": 4096}, 65536),
+    "yarn_attention_factor": (32, {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 16.0,
+                                   "attention_factor": 0.9, "beta_fast": 20, "beta_slow": 2,
+                                   "original_max_position_embeddings": 2048}, 32768),
+    "deepseek_r1": (64, {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 40, "beta_fast": 32, "beta_slow": 1,
+                         "mscale": 1.0, "mscale_all_dim": 1.0, "original_max_position_embeddings": 4096}, 163840),
+    "deepseek_v2_lite": (64, {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 40, "beta_fast": 32,
+                              "beta_slow": 1, "mscale": 0.707, "mscale_all_dim": 0.707,
+                              "original_max_position_embeddings": 4096}, 163840),
+    "yarn_mscale_alone": (64, {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 8, "mscale": 0.5,
+                               "original_max_position_embeddings": 512}, 4096),
+}
+
+
+def write(name: str, golden: dict) -> None:
+    text = json.dumps(golden, indent=1)
+    # Lists of plain values on one line each.
+    text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: "[" + re.sub(r",\s+", ", ", m[1]) + "]", text)
+    path = HERE / "goldens" / f"{name}.json"
+    path.write_text(text + "\n")
+    print(f"{path.name}: {path.stat().st_size} bytes")
+
+
+def load(config: dict, seed: int):
+    dtype = getattr(torch, config["torch_dtype"])
+    with tempfile.TemporaryDirectory() as folder:
+        weights = {name: torch.from_numpy(random_checkpoint.values(config, name, shape, seed)).to(dtype)
+                   for name, shape in random_checkpoint.tensors(config).items()}
+        save_file(weights, f"{folder}/model.safetensors", metadata={"format": "pt"})
+        pathlib.Path(folder, "config.json").write_text(json.dumps(config))
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager",
+            output_loading_info=True)
+    left = {k: v for k, v in report.items() if v and k != "unexpected_keys"}
+    if left.get("missing_keys") == {"lm_head.weight"} and config["tie_word_embeddings"]:
+        left.pop("missing_keys")
+    assert not left, left
+    return model.eval()
+
+
+@torch.no_grad()
+def greedy(model, ids: list[int]) -> tuple[list[int], list[np.ndarray], float]:
+    """STEPS tokens, the logits before each, and the least distance between the two best."""
+    tokens, logits, gap = [], [], float("inf")
+    step, cache = torch.tensor([ids]), None
+    for _ in range(STEPS):
+        result = model(input_ids=step, past_key_values=cache, use_cache=True)
+        cache = result.past_key_values
+        row = result.logits[0, -1]
+        best = torch.topk(row, 2).values
+        gap = min(gap, float(best[0] - best[1]))
+        logits.append(row.numpy().copy())
+        tokens.append(int(row.argmax()))
+        step = torch.tensor([[tokens[-1]]])
+    return tokens, logits, gap
+
+
+def make_case(name: str, config: dict) -> None:
+    for seed in range(1, 100):
+        model = load(config, seed)
+        prompts, least = [], float("inf")
+        for length in PROMPT_LENGTHS:
+            tokens, logits, gap = greedy(model, random_checkpoint.prompt(seed, length, config["vocab_size"]))
+            least = min(least, gap)
+            prompts.append({
+                "length": length,
+                "greedy": tokens,
+                "logits": {str(at): [round(float(x), 5) for x in logits[at]] for at in LOGITS_AT}})
+        if least >= GAP:
+            break
+        print(f"{name}: seed {seed} has two logits {least:.1e} apart, trying the next")
+    write(name, {"made_with": versions(), "seed": seed, "least_gap": round(least, 6), "config": config,
+                 "prompts": prompts})
+
+
+def make_ropes() -> None:
+    ropes = []
+    for name, (dim, parameters, max_position) in ROPES.items():
+        config = transformers.LlamaConfig(hidden_size=dim, num_attention_heads=1, head_dim=dim,
+                                          max_position_embeddings=max_position, rope_parameters=dict(parameters))
+        rope = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(config)
+        # Two values of one list are compared as f32: nine digits name one.
+        ropes.append({"name": name, "dim": dim, "max_position_embeddings": max_position,
+                      "rope_parameters": parameters,
+                      "inverse_frequencies": [float(f"{float(x):.9g}") for x in rope.inv_freq],
+                      "attention_factor": float(rope.attention_scaling)})
+    write("rope", {"made_with": versions(), "ropes": ropes})
+
+
+def versions() -> dict:
+    return {"torch": torch.__version__, "transformers": transformers.__version__}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    wanted = sys.argv[1:] or [*CASES, "rope"]
+    for case in wanted:
+        make_ropes() if case == "rope" else make_case(case, CASES[case])

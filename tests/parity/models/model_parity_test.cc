@@ -1,0 +1,152 @@
+// Every backend against transformers (goldens/, made by make_goldens.py): greedy tokens equal, logits within
+// 1e-3, and the same bits whether a prompt is prefilled whole, in chunks or among others.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "formats/weight_source.h"
+#include "model/model.h"
+#include "random_checkpoint.h"
+#include "sequences.h"
+
+namespace gantry::testing {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kSteps = 64;
+constexpr float kTolerance = 1e-3f;
+
+std::filesystem::path goldens() {
+  const char* source = std::getenv("GANTRY_SOURCE_DIR");  // set by ctest; by hand: run in the source folder
+  return std::filesystem::path(source != nullptr ? source : ".") / "tests/parity/models/goldens";
+}
+
+bool same_bits(const std::vector<Trace>& a, const std::vector<Trace>& b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (a[i].tokens != b[i].tokens || a[i].logits.size() != b[i].logits.size()) return false;
+    for (size_t step = 0; step < a[i].logits.size(); ++step) {
+      const std::vector<float>&x = a[i].logits[step], &y = b[i].logits[step];
+      if (x.size() != y.size() || std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) != 0)
+        return false;
+    }
+  }
+  return true;
+}
+
+std::vector<std::string> cases() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(goldens())) {
+    if (entry.path().stem() != "rope") names.push_back(entry.path().stem());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+class ModelParity : public ::testing::TestWithParam<std::string> {
+ protected:
+  ModelParity() {
+    std::ifstream(goldens() / (GetParam() + ".json")) >> golden_;
+    seed_ = golden_.at("seed").get<uint64_t>();
+    folder_ =
+        std::make_unique<CheckpointFolder>(golden_.at("config"), random_tensors(golden_.at("config"), seed_));
+    source_ = open_weights(folder_->path()).value();
+    for (const json& prompt : golden_.at("prompts")) {
+      prompts_.push_back(random_prompt(seed_, prompt.at("length").get<int32_t>(),
+                                       golden_.at("config").at("vocab_size").get<int32_t>()));
+    }
+  }
+
+  std::unique_ptr<Model> load(const Backend& backend, ThreadPool& pool, Compute compute) {
+    return load_model(*source_, {.backend = &backend,
+                                 .pool = &pool,
+                                 .compute = compute,
+                                 .kv_dtype = compute == Compute::kF32 ? DType::kF32 : DType::kF16,
+                                 .rows_max = 1024,
+                                 .logit_rows_max = 8,
+                                 .context_max = 1024,
+                                 .on_progress = {}})
+        .value();
+  }
+
+  void expect_golden(const std::vector<Trace>& traces) {
+    for (size_t i = 0; i < traces.size(); ++i) {
+      const json& prompt = golden_.at("prompts")[i];
+      EXPECT_EQ(traces[i].tokens, prompt.at("greedy").get<std::vector<int32_t>>())
+          << "prompt of " << prompts_[i].size();
+      for (const auto& [at, logits] : prompt.at("logits").items()) {
+        const std::vector<float>& actual = traces[i].logits[std::stoul(at)];
+        const auto expected = logits.get<std::vector<float>>();
+        ASSERT_EQ(actual.size(), expected.size());
+        float worst = 0;
+        for (size_t t = 0; t < actual.size(); ++t) worst = std::max(worst, std::abs(actual[t] - expected[t]));
+        EXPECT_LE(worst, kTolerance) << "prompt of " << prompts_[i].size() << ", step " << at;
+        worst_ = std::max(worst_, worst);
+      }
+    }
+  }
+
+  // Sequences of different phases in one batch, their chunks growing and shrinking.
+  static int32_t uneven_chunk(size_t index, int step, int32_t left) {
+    return std::min<int32_t>(left,
+                             1 + static_cast<int32_t>(index * 37 + static_cast<size_t>(step) * 29) % 90);
+  }
+  static ChunkFn chunks_of(int32_t rows) {
+    return [rows](size_t, int, int32_t left) { return std::min(left, rows); };
+  }
+
+  json golden_;
+  uint64_t seed_ = 0;
+  std::unique_ptr<CheckpointFolder> folder_;
+  std::unique_ptr<WeightSource> source_;
+  std::vector<std::vector<int32_t>> prompts_;
+  float worst_ = 0;
+};
+
+TEST_P(ModelParity, GreedyTokensAndLogitsAreThoseOfTransformers) {
+  ThreadPool pool(2);
+  for (const Backend* backend : runnable_backends()) {
+    SCOPED_TRACE(backend->name);
+    const auto model = load(*backend, pool, Compute::kF32);
+    worst_ = 0;
+    expect_golden(run_alone(*model, *backend, prompts_, kSteps, chunks_of(1024)));
+    expect_golden(run_alone(*model, *backend, prompts_, kSteps, chunks_of(64)));
+    expect_golden(run_batched(*model, *backend, prompts_, kSteps, uneven_chunk));
+    RecordProperty(std::string(backend->name) + "_worst_logit", std::to_string(worst_));
+  }
+}
+
+TEST_P(ModelParity, BitsDoNotDependOnTheSchedule) {
+  constexpr int kFew = 8;
+  ThreadPool pool(2), one_thread(1);
+  for (const Backend* backend : runnable_backends()) {
+    for (const Compute compute : {Compute::kF32, Compute::kAuto}) {
+      SCOPED_TRACE(std::string(backend->name) + (compute == Compute::kF32 ? " f32" : " auto"));
+      const auto model = load(*backend, pool, compute);
+      const std::vector<Trace> whole = run_alone(*model, *backend, prompts_, kFew, chunks_of(1024));
+      for (const int32_t rows : {1, 7, 64, 65}) {
+        EXPECT_TRUE(same_bits(run_alone(*model, *backend, prompts_, kFew, chunks_of(rows)), whole))
+            << "chunks of " << rows;
+      }
+      EXPECT_TRUE(same_bits(run_batched(*model, *backend, prompts_, kFew, uneven_chunk), whole)) << "batched";
+      EXPECT_TRUE(same_bits(
+          run_batched(*load(*backend, one_thread, compute), *backend, prompts_, kFew, chunks_of(100)), whole))
+          << "one thread";
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, ModelParity, ::testing::ValuesIn(cases()),
+                         [](const auto& test) { return test.param; });
+
+}  // namespace
+}  // namespace gantry::testing
