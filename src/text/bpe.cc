@@ -1,27 +1,23 @@
 #include "text/bpe.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <bit>
+#include <numeric>
 #include <utility>
 
-#include "base/limits.h"
+#include "base/check.h"
 
 namespace gantry {
 namespace {
 
 // Up to so many bytes, merging costs less than finding neighbours.
 constexpr size_t kMergeBytesMax = 128;
-constexpr size_t kNeighboursMin = 1u << 8;
-constexpr size_t kNeighboursMax = 1u << 16;
-constexpr int kIdBits = 20;
 
 }  // namespace
 
 Result<Bpe> Bpe::create(const VocabSpec& spec, const std::vector<bool>& is_special) {
   GANTRY_ASSIGN_OR_RETURN(BpeMerges merges, BpeMerges::create(spec, is_special));
   std::vector<std::string_view> reachable(spec.tokens.size());
+  std::vector<Derivation> derivations(spec.tokens.size());
   TokenTable whole(spec.tokens.size());
   std::vector<TokenId> ids;
   MergeScratch scratch;
@@ -32,18 +28,38 @@ Result<Bpe> Bpe::create(const VocabSpec& spec, const std::vector<bool>& is_speci
     merges.merge(bytes, scratch, ids);
     const bool is_reachable = ids.size() == 1 && ids[0] == static_cast<TokenId>(id);
     if (is_reachable) reachable[id] = bytes;
+    if (is_reachable && bytes.size() > 1) derivations[id].last = scratch.last;
     if (is_reachable || (spec.ignore_merges && whole.find(bytes) == kNoToken)) {
       whole.insert(bytes, static_cast<TokenId>(id));
     }
   }
-  return Bpe(spec, std::move(merges), std::move(reachable), std::move(whole));
+  return Bpe(spec, std::move(merges), std::move(derivations), reachable, std::move(whole));
 }
 
-Bpe::Bpe(const VocabSpec& spec, BpeMerges merges, std::vector<std::string_view> reachable, TokenTable whole)
-    : spec_(&spec), merges_(std::move(merges)), trie_(reachable), whole_(std::move(whole)) {
+Bpe::Bpe(const VocabSpec& spec, BpeMerges merges, std::vector<Derivation> derivations,
+         const std::vector<std::string_view>& reachable, TokenTable whole)
+    : spec_(&spec),
+      merges_(std::move(merges)),
+      derivations_(std::move(derivations)),
+      trie_(reachable),
+      whole_(std::move(whole)) {
   all_bytes_known_ = true;
   for (int byte = 0; byte < 256; ++byte) {
     all_bytes_known_ = all_bytes_known_ && merges_.byte_token(static_cast<uint8_t>(byte)) != kNoToken;
+  }
+  // Parts are shorter than what they make.
+  std::vector<TokenId> by_length(derivations_.size());
+  std::iota(by_length.begin(), by_length.end(), 0);
+  std::stable_sort(by_length.begin(), by_length.end(),
+                   [&](TokenId a, TokenId b) { return length_of(a) < length_of(b); });
+  for (const TokenId id : by_length) {
+    Derivation& whole_token = derivations_[static_cast<size_t>(id)];
+    if (whole_token.last.rank == kNoRank) continue;
+    for (const TokenId part : {whole_token.last.left, whole_token.last.right}) {
+      const Derivation& d = derivations_[static_cast<size_t>(part)];
+      if (!d.is_ranked || (d.last.rank != kNoRank && d.last.rank >= whole_token.last.rank))
+        whole_token.is_ranked = false;
+    }
   }
 }
 
@@ -87,10 +103,6 @@ void Bpe::encode_long(std::string_view piece, BpeScratch& scratch, std::vector<T
 // (The idea is from GitHub's "so many tokens, so little time", 2024.)
 void Bpe::encode_known(std::string_view text, BpeScratch& scratch, std::vector<TokenId>& out) const {
   scratch.is_dead_end.assign(text.size() + 1, false);
-  if (const size_t wanted = std::clamp(std::bit_ceil(text.size() / 8), kNeighboursMin, kNeighboursMax);
-      scratch.neighbours.size() < wanted) {
-    scratch.neighbours.assign(wanted, 0);
-  }
   const size_t first = out.size();
   size_t position = 0;
   TokenId candidate = trie_.longest(text, scratch.steps);
@@ -114,18 +126,40 @@ void Bpe::encode_known(std::string_view text, BpeScratch& scratch, std::vector<T
   }
 }
 
+// Whether merging the bytes of both gives both again. Where ranks rise from the parts of a token to the
+// token, its merges are done in the order of their ranks, the left one of equals first. So time is undone
+// from the end: the two symbols that face each other across the border existed together until the next merge
+// of either, and would have merged if their rank came before it.
 bool Bpe::may_be_neighbours(TokenId left, TokenId right, BpeScratch& scratch) const {
-  // answer << 1 | 1, so that 0 is an empty entry
-  const uint64_t key = static_cast<uint64_t>(left) << kIdBits | static_cast<uint64_t>(right);
-  uint64_t& entry = scratch.neighbours[(key * 0x9e3779b97f4a7c15u >> 32) & (scratch.neighbours.size() - 1)];
-  if ((entry | 2) == (key << 2 | 3)) return (entry & 2) != 0;
+  const Derivation* l = &derivations_[static_cast<size_t>(left)];
+  const Derivation* r = &derivations_[static_cast<size_t>(right)];
+  if (!l->is_ranked || !r->is_ranked) return merge_as_they_are(left, right, scratch);
+  uint64_t end = kNoRank;  // the two merge if their rank is below it
+  while (true) {
+    ++scratch.steps;
+    if (merges_.rank(left, right) < end) return false;
+    const bool is_left_byte = l->last.rank == kNoRank;
+    const bool is_right_byte = r->last.rank == kNoRank;
+    if (is_left_byte && is_right_byte) return true;
+    if (is_right_byte || (!is_left_byte && l->last.rank > r->last.rank)) {
+      end = l->last.rank;
+      left = l->last.right;
+      l = &derivations_[static_cast<size_t>(left)];
+    } else {
+      // Of equal ranks the border's merge is the left one, and is done before that of the right token.
+      end = uint64_t{r->last.rank} + 1;
+      right = r->last.left;
+      r = &derivations_[static_cast<size_t>(right)];
+    }
+  }
+}
+
+bool Bpe::merge_as_they_are(TokenId left, TokenId right, BpeScratch& scratch) const {
   scratch.pair_bytes.assign(spec_->tokens[static_cast<size_t>(left)]);
   scratch.pair_bytes += spec_->tokens[static_cast<size_t>(right)];
   scratch.pair.clear();
   merges_.merge(scratch.pair_bytes, scratch.merges, scratch.pair);
-  const bool answer = scratch.pair.size() == 2 && scratch.pair[0] == left;
-  entry = key << 2 | (answer ? 3 : 1);
-  return answer;
+  return scratch.pair.size() == 2 && scratch.pair[0] == left;
 }
 
 }  // namespace gantry

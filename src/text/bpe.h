@@ -17,10 +17,9 @@ namespace gantry {
 
 struct BpeScratch {
   MergeScratch merges;
-  std::string pair_bytes;
-  std::vector<TokenId> pair;         // what pair_bytes merges into
-  std::vector<uint64_t> neighbours;  // (left, right, answer) of may_be_neighbours, by hash
-  std::vector<bool> is_dead_end;     // by position in a long piece
+  std::string pair_bytes;         // of two tokens
+  std::vector<TokenId> pair;      // what they merge into
+  std::vector<bool> is_dead_end;  // by position in a long piece
   std::string known_bytes;
   uint64_t steps = 0;  // characters and candidates looked at; merges.steps counts the rest of the work
 };
@@ -34,20 +33,32 @@ class Bpe {
   // is with ignore_merges.
   void encode(std::string_view piece, BpeScratch& scratch, std::vector<TokenId>& out) const;
 
+  // Starts to load what encode(piece) will look at first.
+  void prefetch(std::string_view piece) const { whole_.prefetch(piece); }
+
   const BpeMerges& merges() const { return merges_; }
 
  private:
-  Bpe(const VocabSpec& spec, BpeMerges merges, std::vector<std::string_view> reachable, TokenTable whole);
+  // How merging makes a token of its bytes.
+  struct Derivation {
+    Merge last;             // rank kNoRank: a byte, or a token that no merging makes
+    bool is_ranked = true;  // each merge has a higher rank than those that make its parts
+  };
+
+  Bpe(const VocabSpec& spec, BpeMerges merges, std::vector<Derivation> derivations,
+      const std::vector<std::string_view>& reachable, TokenTable whole);
 
   void encode_long(std::string_view piece, BpeScratch& scratch, std::vector<TokenId>& out) const;
   void encode_known(std::string_view text, BpeScratch& scratch, std::vector<TokenId>& out) const;
   size_t length_of(TokenId id) const { return spec_->tokens[static_cast<size_t>(id)].size(); }
   bool may_be_neighbours(TokenId left, TokenId right, BpeScratch& scratch) const;
+  bool merge_as_they_are(TokenId left, TokenId right, BpeScratch& scratch) const;
 
   const VocabSpec* spec_;
   BpeMerges merges_;
-  TokenTrie trie_;    // the tokens that merging their own bytes gives
-  TokenTable whole_;  // those, and all tokens with ignore_merges
+  std::vector<Derivation> derivations_;  // by id
+  TokenTrie trie_;                       // the tokens that merging their own bytes gives
+  TokenTable whole_;                     // those, and all tokens with ignore_merges
   bool all_bytes_known_;
 };
 

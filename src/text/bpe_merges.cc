@@ -116,6 +116,12 @@ Result<BpeMerges> BpeMerges::create(const VocabSpec& spec, const std::vector<boo
     merges.products_[i] = ids[2];
     merges.insert_pair(ids[0], ids[1], static_cast<uint32_t>(i));
   }
+  merges.byte_ranks_.assign(256 * 256, kNoRank);
+  for (uint32_t i = 0; i < 256 * 256; ++i) {
+    const TokenId left = merges.byte_tokens_[i >> 8];
+    const TokenId right = merges.byte_tokens_[i & 0xff];
+    if (left != kNoToken && right != kNoToken) merges.byte_ranks_[i] = merges.rank(left, right);
+  }
   return merges;
 }
 
@@ -137,16 +143,26 @@ uint32_t BpeMerges::rank(TokenId left, TokenId right) const {
 }
 
 void BpeMerges::merge(std::string_view bytes, MergeScratch& scratch, std::vector<TokenId>& out) const {
-  scratch.ids.clear();
-  for (const char byte : bytes) {
-    const TokenId id = byte_tokens_[static_cast<uint8_t>(byte)];
-    if (id != kNoToken) {
-      scratch.ids.push_back(id);
-    } else if (unk_ != kNoToken) {
-      scratch.ids.push_back(unk_);
+  auto& ids = scratch.ids;
+  auto& ranks = scratch.ranks;  // of each symbol with the next one
+  ids.clear();
+  ranks.clear();
+  int before = -1;  // the byte of the symbol before, or -1 if that is no byte
+  for (const char c : bytes) {
+    const auto byte = static_cast<uint8_t>(c);
+    const TokenId id = byte_tokens_[byte];
+    if (id == kNoToken && unk_ == kNoToken) continue;
+    if (!ids.empty()) {
+      ranks.push_back(before >= 0 && id != kNoToken ? byte_ranks_[static_cast<size_t>(before << 8 | byte)]
+                                                    : kNoRank);
     }
+    ids.push_back(id != kNoToken ? id : unk_);
+    before = id != kNoToken ? byte : -1;
   }
-  if (scratch.ids.size() <= kShortSymbols) {
+  if (ids.empty()) return;
+  ranks.push_back(kNoRank);
+  scratch.steps += ids.size();
+  if (ids.size() <= kShortSymbols) {
     merge_short(scratch, out);
   } else {
     merge_long(scratch, out);
@@ -154,25 +170,19 @@ void BpeMerges::merge(std::string_view bytes, MergeScratch& scratch, std::vector
 }
 
 void BpeMerges::merge_short(MergeScratch& scratch, std::vector<TokenId>& out) const {
+  TokenId* const ids = scratch.ids.data();
+  uint32_t* const ranks = scratch.ranks.data();
   size_t count = scratch.ids.size();
-  if (count == 0) return;
-  TokenId ids[kShortSymbols];
-  uint32_t ranks[kShortSymbols];  // of the symbol with the next one
-  std::copy(scratch.ids.begin(), scratch.ids.end(), ids);
-  for (size_t i = 0; i + 1 < count; ++i) ranks[i] = rank(ids[i], ids[i + 1]);
-  scratch.steps += count;
   while (count > 1) {
-    size_t best = 0;
-    for (size_t i = 1; i + 1 < count; ++i) {
-      if (ranks[i] < ranks[best]) best = i;
-    }
+    const size_t best = static_cast<size_t>(std::min_element(ranks, ranks + count - 1) - ranks);
     if (ranks[best] == kNoRank) break;
+    scratch.last = {ids[best], ids[best + 1], ranks[best]};
     ids[best] = products_[ranks[best]];
     std::copy(ids + best + 2, ids + count, ids + best + 1);
-    if (best + 2 < count) std::copy(ranks + best + 2, ranks + count - 1, ranks + best + 1);
+    std::copy(ranks + best + 2, ranks + count, ranks + best + 1);
     --count;
     if (best > 0) ranks[best - 1] = rank(ids[best - 1], ids[best]);
-    if (best + 1 < count) ranks[best] = rank(ids[best], ids[best + 1]);
+    ranks[best] = best + 1 < count ? rank(ids[best], ids[best + 1]) : kNoRank;
     scratch.steps += 2;
   }
   out.insert(out.end(), ids, ids + count);
@@ -185,22 +195,22 @@ void BpeMerges::merge_long(MergeScratch& scratch, std::vector<TokenId>& out) con
   auto& next = scratch.next;
   auto& previous = scratch.previous;
   auto& heap = scratch.heap;  // rank << 32 | position; entries that no longer hold are passed over
-  ranks.assign(count, kNoRank);
   next.resize(count);
   previous.resize(count);
   heap.clear();
-  const auto push = [&](uint32_t at) {
+  for (uint32_t i = 0; i < count; ++i) {
+    next[i] = i + 1;
+    previous[i] = i - 1;
+    if (ranks[i] != kNoRank) heap.push_back(static_cast<uint64_t>(ranks[i]) << 32 | i);
+  }
+  std::make_heap(heap.begin(), heap.end(), std::greater<>());
+  const auto update = [&](uint32_t at) {
     ranks[at] = next[at] < count ? rank(ids[at], ids[next[at]]) : kNoRank;
     ++scratch.steps;
     if (ranks[at] == kNoRank) return;
     heap.push_back(static_cast<uint64_t>(ranks[at]) << 32 | at);
     std::push_heap(heap.begin(), heap.end(), std::greater<>());
   };
-  for (uint32_t i = 0; i < count; ++i) {
-    next[i] = i + 1;
-    previous[i] = i - 1;
-    push(i);
-  }
   while (!heap.empty()) {
     const uint64_t entry = heap.front();
     std::pop_heap(heap.begin(), heap.end(), std::greater<>());
@@ -208,12 +218,13 @@ void BpeMerges::merge_long(MergeScratch& scratch, std::vector<TokenId>& out) con
     const auto at = static_cast<uint32_t>(entry);
     if (ranks[at] != entry >> 32) continue;
     const uint32_t eaten = next[at];
+    scratch.last = {ids[at], ids[eaten], ranks[at]};
     ids[at] = products_[ranks[at]];
     ranks[eaten] = kNoRank;
     next[at] = next[eaten];
     if (next[at] < count) previous[next[at]] = at;
-    push(at);
-    if (at > 0) push(previous[at]);
+    update(at);
+    if (at > 0) update(previous[at]);
   }
   for (uint32_t i = 0; i < count; i = next[i]) out.push_back(ids[i]);
 }

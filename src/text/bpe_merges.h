@@ -15,6 +15,12 @@ namespace gantry {
 inline constexpr uint32_t kNoRank = UINT32_MAX;
 inline constexpr TokenId kNoToken = -1;
 
+struct Merge {
+  TokenId left = kNoToken;
+  TokenId right = kNoToken;
+  uint32_t rank = kNoRank;
+};
+
 // What one encode call reuses from piece to piece, and what it did.
 struct MergeScratch {
   std::vector<TokenId> ids;
@@ -22,6 +28,7 @@ struct MergeScratch {
   std::vector<uint32_t> next;
   std::vector<uint32_t> previous;
   std::vector<uint64_t> heap;
+  Merge last;          // the merge done last, if any was
   uint64_t steps = 0;  // pairs looked up: the work, for tests of its growth
 };
 
@@ -39,13 +46,17 @@ class BpeMerges {
   TokenId byte_token(uint8_t byte) const { return byte_tokens_[byte]; }
   TokenId unk() const { return unk_; }
 
- private:
+  // kNoRank if the two do not merge.
   uint32_t rank(TokenId left, TokenId right) const;
+
+ private:
   void merge_short(MergeScratch& scratch, std::vector<TokenId>& out) const;
   void merge_long(MergeScratch& scratch, std::vector<TokenId>& out) const;
   void insert_pair(TokenId left, TokenId right, uint32_t rank);
 
   TokenId byte_tokens_[256];
+  std::vector<uint32_t>
+      byte_ranks_;  // rank of two bytes' tokens at left << 8 | right: most look-ups are of these
   TokenId unk_ = kNoToken;
   std::vector<TokenId> products_;  // by rank
   // Open addressing; an entry is left << 44 | right << 24 | rank, and all ones where there is none.

@@ -35,6 +35,14 @@ TokenTrie::TokenTrie(const std::vector<std::string_view>& tokens)
     }
     node_tokens_[node] = static_cast<TokenId>(id);
   }
+  two_bytes_.assign(256 * 256, kNoNode);
+  for (size_t first = 0; first < 256; ++first) {
+    const uint32_t node = child(kRoot, static_cast<uint8_t>(first));
+    byte_tokens_[first] = node == kNoNode ? kNone : node_tokens_[node];
+    for (size_t second = 0; node != kNoNode && second < 256; ++second) {
+      two_bytes_[first << 8 | second] = child(node, static_cast<uint8_t>(second));
+    }
+  }
   for (size_t id = 0; id < tokens.size(); ++id) {
     uint32_t node = kRoot;
     for (size_t i = 0; i + 1 < tokens[id].size(); ++i) {
@@ -45,13 +53,16 @@ TokenTrie::TokenTrie(const std::vector<std::string_view>& tokens)
 }
 
 TokenId TokenTrie::longest(std::string_view text, uint64_t& steps) const {
-  TokenId found = kNone;
-  uint32_t node = kRoot;
-  for (const char c : text) {
+  if (text.empty()) return kNone;
+  const auto first = static_cast<uint8_t>(text[0]);
+  uint32_t node =
+      text.size() > 1 ? two_bytes_[static_cast<size_t>(first) << 8 | static_cast<uint8_t>(text[1])] : kNoNode;
+  TokenId found = byte_tokens_[first];
+  for (size_t i = 2; node != kNoNode; ++i) {
     ++steps;
-    node = child(node, static_cast<uint8_t>(c));
-    if (node == kNoNode) break;
     if (node_tokens_[node] != kNone) found = node_tokens_[node];
+    if (i == text.size()) break;
+    node = child(node, static_cast<uint8_t>(text[i]));
   }
   return found;
 }

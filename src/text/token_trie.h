@@ -1,6 +1,7 @@
 // The tokens that a text starts with, longest first.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,8 @@ class TokenTrie {
   std::vector<Edge> edges_;  // open addressing
   size_t mask_;
   size_t edge_count_ = 0;
+  std::array<TokenId, 256> byte_tokens_;
+  std::vector<uint32_t> two_bytes_;  // node of first << 8 | second: the top of the trie in one step
   std::vector<TokenId> node_tokens_;
   std::vector<TokenId> prefixes_;
 };

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <array>
 #include <unordered_map>
 
 #include "base/limits.h"
@@ -17,6 +17,8 @@ namespace {
 
 // About what English text gives; only a first guess for the size of the result.
 constexpr size_t kBytesPerToken = 4;
+// Pieces whose table entries are loaded together: the vocabulary does not fit the nearer caches.
+constexpr size_t kPiecesAhead = 16;
 
 Status check_id(std::string_view name, TokenId id) {
   if (id >= 0 && static_cast<size_t>(id) < limits::kVocabularyMax) return {};
@@ -126,7 +128,12 @@ void Tokenizer::Impl::encode_text(std::string_view text, bool with_specials, Bpe
       return;
     }
     PreTokenizerScan scan(spec->pre_tokenizer, part.text);
-    for (std::string_view piece; scan.next(piece);) bpe.encode(piece, scratch, ids);
+    std::array<std::string_view, kPiecesAhead> pieces;
+    size_t count = 0;
+    do {
+      for (count = 0; count < kPiecesAhead && scan.next(pieces[count]); ++count) bpe.prefetch(pieces[count]);
+      for (size_t i = 0; i < count; ++i) bpe.encode(pieces[i], scratch, ids);
+    } while (count == kPiecesAhead);
   };
   added.split(text, with_specials, [&](const TextPart& part) {
     if (part.id >= 0) {
