@@ -198,7 +198,7 @@ void add_rope_scaling(Keys& keys, bool deepseek, const std::string& file, json& 
   config["rope_scaling"] = std::move(scaling);
 }
 
-void add_dense_attention(Keys& keys, const GgufFile& gguf, const std::string& file, json& config) {
+void add_dense_attention(Keys& keys, const std::string& file, json& config) {
   const auto heads = config["num_attention_heads"].get<int64_t>();
   const auto hidden = config["hidden_size"].get<int64_t>();
   const int64_t head_dim = keys.integer("attention.key_length", 1).value_or(hidden / heads);
@@ -212,8 +212,6 @@ void add_dense_attention(Keys& keys, const GgufFile& gguf, const std::string& fi
                     "is rotated",
                     file, rotary, head_dim)));
   }
-  config["attention_bias"] = find_tensor(gguf, "blk.0.attn_q.bias") != nullptr;
-  config["mlp_bias"] = find_tensor(gguf, "blk.0.ffn_gate.bias") != nullptr;
   keys.only("expert_count", 0);
   keys.only("expert_used_count", 0);
 }
@@ -246,8 +244,8 @@ void add_experts(Keys& keys, const std::string& file, json& config) {
   config["moe_layer_freq"] = 1;
   config["routed_scaling_factor"] = keys.number("expert_weights_scale").value_or(1.0);
   config["norm_topk_prob"] = keys.flag("expert_weights_norm").value_or(false);
-  config["n_group"] = keys.integer("expert_group_count", 0, limits::kExpertsMax).value_or(1);
-  config["topk_group"] = keys.integer("expert_group_used_count", 0, limits::kExpertsMax).value_or(1);
+  config["n_group"] = keys.integer("expert_group_count", 1, limits::kExpertsMax).value_or(1);
+  config["topk_group"] = keys.integer("expert_group_used_count", 1, limits::kExpertsMax).value_or(1);
   // 1: softmax, which files from before the key have too; 2: sigmoid with a selection bias.
   const int64_t gating = keys.integer("expert_gating_func", 0).value_or(1);
   if (gating > 2) {
@@ -313,9 +311,13 @@ Result<json> config_from_gguf(const GgufFile& gguf, const std::optional<VocabSpe
     add_experts(keys, file, config);
     keys.only("nextn_predict_layers", 0);
   } else {
-    add_dense_attention(keys, gguf, file, config);
+    add_dense_attention(keys, file, config);
   }
-  if (*name == "llama") config["gantry_rope_interleaved"] = true;
+  if (*name == "llama") {
+    config["attention_bias"] = find_tensor(gguf, "blk.0.attn_q.bias") != nullptr;
+    config["mlp_bias"] = find_tensor(gguf, "blk.0.ffn_gate.bias") != nullptr;
+    config["gantry_rope_interleaved"] = true;
+  }
 
   keys.only("use_parallel_residual", 0);
   keys.only("attention.causal", 1);

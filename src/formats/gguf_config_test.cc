@@ -118,7 +118,9 @@ TEST(GgufConfig, Qwen2IsNotInterleaved) {
   EXPECT_EQ((*config)["num_key_value_heads"], 2);
   EXPECT_EQ((*config)["vocab_size"], 5);  // the embedding's rows, where nothing else says it
   EXPECT_EQ((*config)["rms_norm_eps"], 1e-6);
-  EXPECT_FALSE(config->contains("gantry_rope_interleaved"));
+  for (const char* llama_only : {"gantry_rope_interleaved", "attention_bias", "mlp_bias"}) {
+    EXPECT_FALSE(config->contains(llama_only)) << llama_only;
+  }
 }
 
 TEST(GgufConfig, DeepSeekR1GivesThePublishedConfiguration) {

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <filesystem>
+#include <random>
 
 #include "formats/test_files.h"
 
@@ -295,6 +296,70 @@ TEST(GgufCheckpoint, RefusesByName) {
       .tensor("model.norm.weight", 0, {8}, std::string(32, 'x'));
   expect_refused(open(twice), StatusCode::kDataLoss, "tensor \"model.norm.weight\" is there twice");
   expect_refused(folder.write("other", "no magic"), StatusCode::kDataLoss, "is not a GGUF file");
+}
+
+// Whatever opens can be read to its ends, in the mapping or in a copy.
+uint64_t sum_of_ends(const WeightSource& source) {
+  uint64_t sum = 0;
+  for (const WeightInfo& info : source.weights()) {
+    const uint64_t bytes = info.view.bytes();
+    if (bytes > 0) sum += info.view.as<uint8_t>()[0] + uint64_t{info.view.as<uint8_t>()[bytes - 1]};
+  }
+  return sum;
+}
+
+std::string mutated(std::string file, std::mt19937& random) {
+  for (uint32_t flips = 1 + random() % 3; flips > 0; --flips) {
+    file[random() % file.size()] = static_cast<char>(random());
+  }
+  return file;
+}
+
+TEST(Mutations, OfAGgufWithATokenizerAreRefusedOrReadable) {
+  testing::GgufWriter writer = testing::small_llama_metadata();
+  writer.string("tokenizer.ggml.model", "gpt2")
+      .string("tokenizer.ggml.pre", "smollm")
+      .strings("tokenizer.ggml.tokens", {"a", "Ġ", "Ġa", "<|im_end|>"})
+      .i32s("tokenizer.ggml.token_type", {1, 1, 1, 3})
+      .strings("tokenizer.ggml.merges", {"Ġ a"})
+      .tensor("token_embd.weight", 8, {32, 4}, std::string(136, 'x'))
+      .tensor("blk.0.ffn_up_exps.weight", 0, {4, 2, 3}, std::string(96, 'x'));
+  const std::string file = writer.build();
+  TempFolder folder;
+  std::mt19937 random(4);
+  int opened = 0;
+  uint64_t sum = 0;
+  for (int round = 0; round < 2000; ++round) {
+    const auto source = open_weights(folder.write("m.gguf", mutated(file, random)));
+    if (!source.ok()) continue;
+    ++opened;
+    sum += sum_of_ends(**source);
+  }
+  EXPECT_GT(opened, 0);
+  EXPECT_GT(sum, 0u);
+  EXPECT_LT(opened, 2000);
+}
+
+TEST(Mutations, OfAFolderAreRefusedOrReadable) {
+  TempFolder folder;
+  folder.write("config.json", "{}");
+  const std::string file = SafetensorsWriter()
+                               .tensor("w", "F32", {2, 1}, std::string(8, '\1'))
+                               .tensor("b", "BF16", {3}, std::string(6, '\1'))
+                               .build();
+  std::mt19937 random(5);
+  int opened = 0;
+  uint64_t sum = 0;
+  for (int round = 0; round < 2000; ++round) {
+    folder.write("model.safetensors", mutated(file, random));
+    const auto source = open_weights(folder.path());
+    if (!source.ok()) continue;
+    ++opened;
+    sum += sum_of_ends(**source);
+  }
+  EXPECT_GT(opened, 0);
+  EXPECT_GT(sum, 0u);
+  EXPECT_LT(opened, 2000);
 }
 
 }  // namespace
