@@ -1,0 +1,314 @@
+#include <cuda_fp8.h>
+
+#include "kernels/cuda/sm90/expert_gemm_launch.h"
+#include "kernels/cuda/sm90/launch.h"
+#include "kernels/cuda/sm90/ptx.cuh"
+#include "kernels/cuda/sm90/tensor_map.h"
+#include "kernels/cuda/sm90/wgmma.cuh"
+
+namespace gantry::sm90 {
+namespace {
+
+constexpr int kBlockK = 128;
+constexpr int kTile = 128;  // rows of W_down, or columns of h: rows of gate and as many of up
+
+struct Params {
+  CUtensorMap weight;
+  CUtensorMap x;
+  const float* weight_scale;
+  const float* x_scale;
+  const ExpertChunk* chunks;
+  const int32_t* chunk_count;
+  const int32_t* expert_slot;  // gate_up over all tokens; else null
+  uint8_t* h;
+  float* h_scale;
+  __nv_bfloat16* y;
+  int x_scale_stride, h_scale_stride;
+  int kblocks, tiles;   // of K; of the output's width
+  int rows_per_expert;  // of W
+  int tokens;           // B
+  int stages;
+};
+
+__device__ __forceinline__ float silu(float x) { return x / (1.0f + __expf(-x)); }
+
+// Persistent: block b takes items b, b + grid, ... of the list chunks x tiles. Two warpgroups multiply, the
+// ninth warp feeds a ring that runs on from item to item. kGateUp: a stage holds 128 rows of gate and 128 of
+// up, so a thread owns gate and up of the same element; else 128 rows of W_down.
+template <int kTokens, bool kGateUp>
+__global__ __launch_bounds__(288, 1) void expert_gemm_kernel(const __grid_constant__ Params p) {
+  constexpr int kMatrices = kGateUp ? 2 : 1;
+  constexpr int kABytes = kMatrices * kTile * kBlockK, kBBytes = kTokens * kBlockK;
+  extern __shared__ uint8_t unaligned[];
+  uint8_t* smem =
+      reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(unaligned) + 1023) & ~uintptr_t{1023});
+  uint8_t* a_ring = smem;
+  uint8_t* b_ring = a_ring + p.stages * kABytes;
+  auto* scale_ring = reinterpret_cast<float*>(b_ring + p.stages * kBBytes);
+  auto* full = reinterpret_cast<uint64_t*>(scale_ring + p.stages * kTokens);
+  uint64_t* empty = full + p.stages;
+  auto* maxima = reinterpret_cast<float*>(empty + p.stages);  // [8 warps, kTokens]
+
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < p.stages; ++s) {
+      mbarrier_init(full + s, 1);
+      mbarrier_init(empty + s, 256);
+    }
+    fence_barrier_init();
+  }
+  __syncthreads();
+  let_next_kernel_start();
+  wait_for_previous_kernel();  // the work list is its result
+  const int items = *p.chunk_count * p.tiles;
+
+  int stage = 0, parity = 0;
+  auto advance = [&] {
+    if (++stage == p.stages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  };
+
+  if (warp == 8) {
+    if (lane == 0) {
+      prefetch_map(&p.weight);
+      prefetch_map(&p.x);
+      parity = 1;  // the first lap finds every stage empty
+      for (int item = blockIdx.x; item < items; item += gridDim.x) {
+        const ExpertChunk chunk = p.chunks[item / p.tiles];
+        const int tile = item % p.tiles;
+        const int weight_row = chunk.expert * p.rows_per_expert + tile * kTile;
+        const int x_row = p.expert_slot != nullptr ? 0 : chunk.first_slot;
+        for (int k = 0; k < p.kblocks; ++k) {
+          mbarrier_wait(empty + stage, parity);
+          mbarrier_expect(full + stage, kABytes + kBBytes + kTokens * 4);
+          uint8_t* a = a_ring + stage * kABytes;
+          tma_load(a, &p.weight, k * kBlockK, weight_row, full + stage, kEvictFirst);
+          if constexpr (kGateUp) {
+            tma_load(a + kTile * kBlockK, &p.weight, k * kBlockK, weight_row + p.tiles * kTile, full + stage,
+                     kEvictFirst);
+          }
+          tma_load(b_ring + stage * kBBytes, &p.x, k * kBlockK, x_row, full + stage, kEvictLast);
+          bulk_load(scale_ring + stage * kTokens, p.x_scale + int64_t{k} * p.x_scale_stride + x_row,
+                    kTokens * 4, full + stage);
+          advance();
+        }
+      }
+    }
+    return;
+  }
+
+  const int group = warp / 4;
+  const int row = warp * 16 + lane / 4, token = 2 * (lane % 4);  // as in decode_gemm.cu
+  for (int item = blockIdx.x; item < items; item += gridDim.x) {
+    const int chunk_index = item / p.tiles, tile = item % p.tiles;
+    const ExpertChunk chunk = p.chunks[chunk_index];
+    const float* scales_of[kMatrices];
+    const int scale_rows = p.rows_per_expert / kBlockK;
+    for (int m = 0; m < kMatrices; ++m) {
+      scales_of[m] = p.weight_scale + (int64_t{chunk.expert} * scale_rows + m * p.tiles + tile) * p.kblocks;
+    }
+    float next_scale[kMatrices];
+    for (int m = 0; m < kMatrices; ++m) next_scale[m] = __ldg(scales_of[m]);
+
+    float sum[kMatrices][kTokens / 2];
+#pragma unroll
+    for (int m = 0; m < kMatrices; ++m) {
+#pragma unroll
+      for (int v = 0; v < kTokens / 2; ++v) sum[m][v] = 0.0f;
+    }
+    for (int k = 0; k < p.kblocks; ++k) {
+      float weight_scale[kMatrices];
+#pragma unroll
+      for (int m = 0; m < kMatrices; ++m) {
+        weight_scale[m] = next_scale[m];
+        if (k + 1 < p.kblocks) next_scale[m] = __ldg(scales_of[m] + k + 1);
+      }
+      mbarrier_wait(full + stage, parity);
+      float product[kMatrices][kTokens / 2];
+      const uint64_t b = swizzle128_descriptor(smem_address(b_ring + stage * kBBytes));
+#pragma unroll
+      for (int m = 0; m < kMatrices; ++m) wgmma_hold(product[m]);
+      wgmma_fence();
+#pragma unroll
+      for (int m = 0; m < kMatrices; ++m) {
+        const uint64_t a = swizzle128_descriptor(
+            smem_address(a_ring + stage * kABytes + (m * kTile + group * 64) * kBlockK));
+#pragma unroll
+        for (int s = 0; s < kBlockK / 32; ++s) wgmma_fp8(product[m], a + s * 2, b + s * 2, s > 0);
+      }
+      wgmma_commit();
+      wgmma_wait<0>();
+#pragma unroll
+      for (int m = 0; m < kMatrices; ++m) wgmma_hold(product[m]);
+      const float* scales = scale_ring + stage * kTokens + token;
+#pragma unroll
+      for (int t = 0; t < kTokens / 8; ++t) {
+        const float2 x_scale = *reinterpret_cast<const float2*>(scales + 8 * t);
+#pragma unroll
+        for (int m = 0; m < kMatrices; ++m) {
+          const float s0 = x_scale.x * weight_scale[m], s1 = x_scale.y * weight_scale[m];
+          sum[m][4 * t + 0] += product[m][4 * t + 0] * s0;
+          sum[m][4 * t + 1] += product[m][4 * t + 1] * s1;
+          sum[m][4 * t + 2] += product[m][4 * t + 2] * s0;
+          sum[m][4 * t + 3] += product[m][4 * t + 3] * s1;
+        }
+      }
+      mbarrier_arrive(empty + stage);  // every lane: it has read its scales
+      advance();
+    }
+
+    if constexpr (!kGateUp) {
+#pragma unroll
+      for (int v = 0; v < kTokens / 2; ++v) {
+        const int t = v / 4 * 8 + token + v % 2;
+        if (t < chunk.count) {
+          p.y[int64_t{chunk.first_slot + t} * p.rows_per_expert + tile * kTile + row + v / 2 % 2 * 8] =
+              __float2bfloat16_rn(sum[0][v]);
+        }
+      }
+    } else {
+      // SwiGLU, then one scale per token over the tile's 128 columns.
+#pragma unroll
+      for (int v = 0; v < kTokens / 2; ++v) sum[0][v] = silu(sum[0][v]) * sum[1][v];
+#pragma unroll
+      for (int t = 0; t < kTokens / 8; ++t) {
+#pragma unroll
+        for (int c = 0; c < 2; ++c) {
+          float most = fmaxf(fabsf(sum[0][4 * t + c]), fabsf(sum[0][4 * t + 2 + c]));
+#pragma unroll
+          for (int step = 4; step < 32; step *= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, step));
+          if (lane / 4 == 0) maxima[warp * kTokens + 8 * t + token + c] = most;
+        }
+      }
+      named_barrier(1, 256);
+#pragma unroll
+      for (int t = 0; t < kTokens / 8; ++t) {
+#pragma unroll
+        for (int c = 0; c < 2; ++c) {
+          const int column = 8 * t + token + c;
+          int slot = -1;
+          if (p.expert_slot == nullptr) {
+            if (column < chunk.count) slot = chunk.first_slot + column;
+          } else if (column < p.tokens) {
+            slot = p.expert_slot[int64_t{chunk_index} * p.tokens + column];
+          }
+          if (slot < 0) continue;
+          float most = 0.0f;
+#pragma unroll
+          for (int w = 0; w < 8; ++w) most = fmaxf(most, maxima[w * kTokens + column]);
+          const float scale = fmaxf(most, 1e-30f) / 448.0f;
+          const float inverse = 1.0f / scale;
+          uint8_t* out = p.h + int64_t{slot} * (p.tiles * kTile) + tile * kTile + row;
+          out[0] = __nv_cvt_float_to_fp8(sum[0][4 * t + c] * inverse, __NV_SATFINITE, __NV_E4M3);
+          out[8] = __nv_cvt_float_to_fp8(sum[0][4 * t + 2 + c] * inverse, __NV_SATFINITE, __NV_E4M3);
+          if (row == 0) p.h_scale[int64_t{tile} * p.h_scale_stride + slot] = scale;
+        }
+      }
+      named_barrier(1, 256);  // the next item writes the maxima again
+    }
+  }
+}
+
+LaunchShape persistent(int sm_count, int smem_bytes) {
+  return {.grid = dim3(static_cast<unsigned>(sm_count), 1, 1), .threads = 288, .smem_bytes = smem_bytes};
+}
+
+}  // namespace
+
+Status plan_expert_gemm(ExpertGemmArgs& args) {
+  const ExpertShape& s = args.shape;
+  if (args.config.gate_up_tokens == 0) return internal_error("no grouped FP8 GEMM for this shape");
+  const auto hidden = static_cast<uint64_t>(s.hidden), inner = static_cast<uint64_t>(s.intermediate);
+  const auto experts = static_cast<uint64_t>(s.experts);
+  GANTRY_ASSIGN_OR_RETURN(args.gate_up_map, make_tensor_map({.base = args.weights.gate_up,
+                                                             .cols = hidden,
+                                                             .rows = experts * 2 * inner,
+                                                             .row_stride = hidden,
+                                                             .box_cols = kBlockK,
+                                                             .box_rows = kTile}));
+  GANTRY_ASSIGN_OR_RETURN(args.x_map,
+                          make_tensor_map({.base = args.x,
+                                           .cols = hidden,
+                                           .rows = static_cast<uint64_t>(args.x_rows_max),
+                                           .row_stride = hidden,
+                                           .box_cols = kBlockK,
+                                           .box_rows = static_cast<uint32_t>(args.config.gate_up_tokens)}));
+  GANTRY_ASSIGN_OR_RETURN(args.down_map, make_tensor_map({.base = args.weights.down,
+                                                          .cols = inner,
+                                                          .rows = experts * hidden,
+                                                          .row_stride = inner,
+                                                          .box_cols = kBlockK,
+                                                          .box_rows = kTile}));
+  GANTRY_ASSIGN_OR_RETURN(args.h_map,
+                          make_tensor_map({.base = args.h,
+                                           .cols = inner,
+                                           .rows = static_cast<uint64_t>(slots_max(s)),
+                                           .row_stride = inner,
+                                           .box_cols = kBlockK,
+                                           .box_rows = static_cast<uint32_t>(args.config.down_tokens)}));
+  return Status();
+}
+
+Status launch_expert_gate_up(const ExpertGemmArgs& args, int sm_count, cudaStream_t stream) {
+  const Params params{.weight = args.gate_up_map,
+                      .x = args.x_map,
+                      .weight_scale = args.weights.gate_up_scale,
+                      .x_scale = args.x_scale,
+                      .chunks = args.routing.chunks[0],
+                      .chunk_count = args.routing.chunk_counts,
+                      .expert_slot = args.config.gate_up_all ? args.routing.expert_slot : nullptr,
+                      .h = args.h,
+                      .h_scale = args.h_scale,
+                      .y = nullptr,
+                      .x_scale_stride = args.x_scale_stride,
+                      .h_scale_stride = args.h_scale_stride,
+                      .kblocks = args.shape.hidden / kBlockK,
+                      .tiles = args.shape.intermediate / kTile,
+                      .rows_per_expert = 2 * args.shape.intermediate,
+                      .tokens = args.shape.tokens,
+                      .stages = args.config.gate_up_stages};
+  const LaunchShape shape = persistent(sm_count, args.config.gate_up_smem_bytes);
+  switch (args.config.gate_up_tokens) {
+    case 8:
+      return launch(expert_gemm_kernel<8, true>, shape, params, stream);
+    case 16:
+      return launch(expert_gemm_kernel<16, true>, shape, params, stream);
+    case 32:
+      return launch(expert_gemm_kernel<32, true>, shape, params, stream);
+    default:
+      return internal_error("no expert gate_up kernel for " + to_string(args.config));
+  }
+}
+
+Status launch_expert_down(const ExpertGemmArgs& args, int sm_count, cudaStream_t stream) {
+  const Params params{.weight = args.down_map,
+                      .x = args.h_map,
+                      .weight_scale = args.weights.down_scale,
+                      .x_scale = args.h_scale,
+                      .chunks = args.routing.chunks[1],
+                      .chunk_count = args.routing.chunk_counts + 1,
+                      .expert_slot = nullptr,
+                      .h = nullptr,
+                      .h_scale = nullptr,
+                      .y = args.y,
+                      .x_scale_stride = args.h_scale_stride,
+                      .h_scale_stride = 0,
+                      .kblocks = args.shape.intermediate / kBlockK,
+                      .tiles = args.shape.hidden / kTile,
+                      .rows_per_expert = args.shape.hidden,
+                      .tokens = args.shape.tokens,
+                      .stages = args.config.down_stages};
+  const LaunchShape shape = persistent(sm_count, args.config.down_smem_bytes);
+  switch (args.config.down_tokens) {
+    case 8:
+      return launch(expert_gemm_kernel<8, false>, shape, params, stream);
+    case 16:
+      return launch(expert_gemm_kernel<16, false>, shape, params, stream);
+    default:
+      return internal_error("no expert down kernel for " + to_string(args.config));
+  }
+}
+
+}  // namespace gantry::sm90
