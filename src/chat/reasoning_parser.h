@@ -25,8 +25,12 @@ class ReasoningParser {
 
  private:
   enum class State { kStart, kReasoning, kAfterReasoning, kContent };
+  bool step(ReasoningDelta& delta);
+  void skip_breaks();
+
   State state_;
   std::string held_;
+  bool trim_front_ = false;  // line breaks at the start of the open side are still to be dropped
 };
 
 // True if the rendered prompt leaves a <think> open at its end.
