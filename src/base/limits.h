@@ -31,7 +31,8 @@ inline constexpr size_t kTokenBytesMax = 1024;  // of a token, ordinary or added
 
 // chat/
 inline constexpr size_t kTemplateBytesMax = 1u << 20;
-inline constexpr int kTemplateDepthMax = 200;
+inline constexpr int kTemplateDepthMax = 200;       // of the syntax tree, and of values
+inline constexpr int kTemplateCallDepthMax = 1000;  // nodes under evaluation at once, macros included
 inline constexpr uint64_t kTemplateFuelMax = 10'000'000;
 inline constexpr size_t kTemplateOutputBytesMax = 32u << 20;
 
