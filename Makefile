@@ -67,3 +67,14 @@ fresh: ## clone into a fresh Debian 12 (chroot) and run the README's two command
 
 clean:
 	rm -rf build
+
+PEER := .cache/peers/llama_cpp
+.PHONY: bench-llama-cpp
+bench-llama-cpp: build model ## Gantry against llama.cpp, built from its source distribution
+	@test -x $(PEER)/bin/python || python3 -m venv $(PEER)
+	@CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF" $(PEER)/bin/python -m pip install --quiet \
+	    --no-binary llama-cpp-python llama-cpp-python==0.3.36
+	@cmake --build build/release --target model_bench -j $(JOBS)
+	@mkdir -p bench/results
+	@$(PYTHON) bench/llama_cpp/compare.py $(GANTRY_MODEL_DIR)/smollm2.gguf --bench build/release/bench/model/model_bench \
+	    --peer-python $(PEER)/bin/python --out bench/results/llama_cpp.json

@@ -1,0 +1,12 @@
+// The subcommands. Each adds itself to `app` and, when chosen, runs inside app.parse() and sets `exit_code`.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace gantry::cli {
+
+void add_serve_command(CLI::App& app, int& exit_code);
+void add_inspect_command(CLI::App& app, int& exit_code);
+void add_chat_command(CLI::App& app, int& exit_code);
+
+}  // namespace gantry::cli

@@ -1,0 +1,79 @@
+#include "cli/model_host.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/local_replica.h"
+
+namespace gantry::cli {
+namespace {
+
+template <typename T>
+std::optional<T> number_at(const nlohmann::json& object, const char* key) {
+  const auto it = object.find(key);
+  if (it == object.end() || !it->is_number()) return std::nullopt;
+  return it->get<T>();
+}
+
+SamplingDefaults sampling_defaults(const nlohmann::json& generation_config) {
+  if (!generation_config.is_object()) return {};
+  SamplingDefaults defaults;
+  // transformers ignores the other keys unless do_sample is set, and so do servers built on it.
+  defaults.temperature = number_at<float>(generation_config, "temperature");
+  defaults.top_p = number_at<float>(generation_config, "top_p");
+  defaults.top_k = number_at<int32_t>(generation_config, "top_k");
+  defaults.min_p = number_at<float>(generation_config, "min_p");
+  defaults.repetition_penalty = number_at<float>(generation_config, "repetition_penalty");
+  return defaults;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ModelHost>> ModelHost::load(const ResolvedModel& model, const ServeOptions& options,
+                                                   uint64_t kv_cache_bytes, const ComputeResources& resources,
+                                                   const OnProgress& on_progress) {
+  std::unique_ptr<ModelHost> host(new ModelHost());
+  host->id_ = model.id;
+  GANTRY_ASSIGN_OR_RETURN(host->source_, open_weights(model.path));
+  if (const VocabSpec* vocab = host->source_->vocab()) {
+    GANTRY_ASSIGN_OR_RETURN(host->tokenizer_, Tokenizer::create(*vocab));
+    if (!vocab->chat_template.empty()) {
+      auto parsed = ChatTemplate::parse(vocab->chat_template);
+      if (parsed.ok()) {
+        host->chat_template_ = std::move(parsed).value();
+      } else {
+        log::warn("{}: chat is off, the chat template cannot be used: {}", model.id,
+                  parsed.status().message());
+      }
+    }
+  } else {
+    log::warn("{}: no tokenizer beside the weights: prompts and answers are token ids", model.id);
+  }
+  ReplicaOptions replica{
+      .model_id = model.id,
+      .backend = resources.backend,
+      .pool = resources.pool,
+      .pool_turn = resources.pool_turn,
+      .compute = options.dtype == "float32" ? Compute::kF32 : Compute::kAuto,
+      .max_model_len = options.max_model_len,
+      .max_num_seqs = options.max_num_seqs,
+      .max_num_batched_tokens = options.max_num_batched_tokens,
+      .kv_cache_bytes = kv_cache_bytes,
+      .on_progress = on_progress,
+  };
+  GANTRY_ASSIGN_OR_RETURN(host->replica_, start_local_replica(*host->source_, std::move(replica)));
+  host->front_ = std::make_unique<Front>(*host->replica_);
+  return host;
+}
+
+ServedModel ModelHost::served() const {
+  ServedModel served;
+  served.id = id_;
+  served.front = front_.get();
+  served.tokenizer = tokenizer_.get();
+  served.chat_template = chat_template_.get();
+  served.defaults = sampling_defaults(source_->generation_config());
+  served.created = unix_seconds();
+  return served;
+}
+
+}  // namespace gantry::cli

@@ -1,0 +1,54 @@
+// Everything that one served model consists of, in the order it is built and destroyed.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "chat/chat_template.h"
+#include "cli/model_name.h"
+#include "cli/serve_options.h"
+#include "control/front.h"
+#include "formats/weight_source.h"
+#include "kernels/ops/backend.h"
+#include "protocol/replica_client.h"
+#include "server/model_registry.h"
+#include "text/tokenizer.h"
+
+namespace gantry::cli {
+
+// What the models of one process share: they take turns on the pool by step.
+struct ComputeResources {
+  const Backend* backend = nullptr;
+  ThreadPool* pool = nullptr;
+  std::mutex* pool_turn = nullptr;
+};
+
+class ModelHost {
+ public:
+  using OnProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
+
+  // Opens, checks and loads the model and starts its replica. The resources outlive it. kv_cache_bytes 0: the
+  // default.
+  static Result<std::unique_ptr<ModelHost>> load(const ResolvedModel& model, const ServeOptions& options,
+                                                 uint64_t kv_cache_bytes, const ComputeResources& resources,
+                                                 const OnProgress& on_progress);
+  // What the server serves; refers to this host.
+  ServedModel served() const;
+  const ReplicaInfo& info() const { return replica_->info(); }
+
+ private:
+  ModelHost() = default;
+
+  std::string id_;
+  std::unique_ptr<WeightSource> source_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatTemplate> chat_template_;
+  std::unique_ptr<ReplicaClient> replica_;
+  std::unique_ptr<Front> front_;
+};
+
+}  // namespace gantry::cli

@@ -1,0 +1,167 @@
+// `gantry serve`: listens at once (health shows the loading), loads the models in order, serves until SIGTERM
+// or SIGINT.
+#include <pthread.h>
+#include <sched.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <thread>
+
+#include "base/log.h"
+#include "cli/command_line.h"
+#include "cli/commands.h"
+#include "cli/model_host.h"
+#include "cli/progress.h"
+#include "cli/serve_options.h"
+#include "server/server.h"
+
+namespace gantry::cli {
+namespace {
+
+constexpr std::chrono::seconds kFirstTokenLimit{60};
+
+int usable_cores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+// Blocked in every thread, so that only wait_for_signal() takes them: a hundred SIGTERMs are one drain.
+sigset_t block_signals() {
+  std::signal(SIGPIPE, SIG_IGN);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  return set;
+}
+
+class Serve {
+ public:
+  explicit Serve(ServeOptions options) : options_(std::move(options)) {}
+
+  int run() {
+    const sigset_t signals = block_signals();
+    if (const Status status = start(); !status.ok()) return fail(status);
+    std::thread loader([this] { load_all(); });
+    int signal = 0;
+    sigwait(&signals, &signal);
+    if (load_failed_.load()) {
+      loader.join();
+      server_->stop(std::chrono::seconds(0));
+      return 1;
+    }
+    log::info("draining: running streams have {:.0f} s", options_.shutdown_timeout_s);
+    const bool drained =
+        server_->stop(std::chrono::milliseconds(static_cast<int64_t>(options_.shutdown_timeout_s * 1e3)));
+    if (!loaded_.load()) {
+      // Nothing was served that could be lost, and a large load cannot be waited for.
+      log::info("stopped while loading");
+      std::fflush(nullptr);
+      std::_Exit(0);
+    }
+    loader.join();
+    server_.reset();
+    hosts_.clear();
+    log::info(drained ? "stopped" : "stopped; streams over the time limit were cut off");
+    return 0;
+  }
+
+ private:
+  static int fail(const Status& status) {
+    std::fprintf(stderr, "gantry serve: %s\n", status.message().c_str());
+    return 1;
+  }
+
+  Status start() {
+    GANTRY_RETURN_IF_ERROR(validate(options_));
+    init_log(options_.log_level);
+    for (size_t i = 0; i < options_.models.size(); ++i) {
+      GANTRY_ASSIGN_OR_RETURN(ResolvedModel model, resolve_model(options_.models[i]));
+      if (!options_.served_model_names.empty()) model.id = options_.served_model_names[i];
+      models_.push_back(std::move(model));
+    }
+    if (!options_.kv_cache_memory.empty()) {
+      GANTRY_ASSIGN_OR_RETURN(const uint64_t bytes, parse_bytes(options_.kv_cache_memory));
+      kv_cache_bytes_ = bytes / models_.size();
+    }
+    GANTRY_ASSIGN_OR_RETURN(resources_.backend, cpu_backend("auto"));
+    pool_ = std::make_unique<ThreadPool>(options_.threads > 0 ? options_.threads : usable_cores());
+    resources_.pool = pool_.get();
+    resources_.pool_turn = &pool_turn_;
+    ServerOptions server;
+    server.http.host = options_.host;
+    server.http.port = options_.port;
+    server.api_keys = options_.api_keys;
+    server.vllm_metric_names = options_.metrics_compat == "vllm";
+    server.version = GANTRY_VERSION;
+    GANTRY_ASSIGN_OR_RETURN(server_, Server::start(std::move(server)));
+    for (const ResolvedModel& model : models_) GANTRY_RETURN_IF_ERROR(server_->models().add(model.id));
+    log::info("listening on http://{}:{}, {} threads, {} kernels", options_.host, server_->port(),
+              pool_->size(), resources_.backend->name);
+    return {};
+  }
+
+  void load_all() {
+    int ready = 0;
+    for (const ResolvedModel& model : models_) {
+      const Status status = load(model);
+      if (status.ok()) {
+        ++ready;
+      } else {
+        log::error("{}: {}", model.id, status.message());
+        server_->models().fail(model.id, "the model could not be loaded");
+      }
+    }
+    loaded_.store(true);
+    if (ready > 0) {
+      // A model is ready once it has generated a token, not once its weights lie in memory.
+      if (server_->wait_until_ready(kFirstTokenLimit)) {
+        log::info("ready at http://{}:{}/v1", options_.host, server_->port());
+      } else {
+        log::warn("no first token within {} s: /ready tells which model", kFirstTokenLimit.count());
+      }
+      return;
+    }
+    load_failed_.store(true);
+    kill(getpid(), SIGTERM);
+  }
+
+  Status load(const ResolvedModel& model) {
+    Progress progress("loading " + model.id);
+    auto host =
+        ModelHost::load(model, options_, kv_cache_bytes_, resources_, [&](uint64_t done, uint64_t total) {
+          server_->models().set_progress(model.id,
+                                         {.phase = "loading weights", .done = done, .total = total});
+          progress.update(done, total);
+        });
+    progress.finish();
+    GANTRY_RETURN_IF_ERROR(host.status());
+    hosts_.push_back(std::move(host).value());
+    return server_->models().publish(hosts_.back()->served());
+  }
+
+  ServeOptions options_;
+  std::vector<ResolvedModel> models_;
+  uint64_t kv_cache_bytes_ = 0;
+  std::mutex pool_turn_;
+  std::unique_ptr<ThreadPool> pool_;
+  ComputeResources resources_;
+  std::vector<std::unique_ptr<ModelHost>> hosts_;
+  std::unique_ptr<Server> server_;
+  std::atomic<bool> loaded_{false};
+  std::atomic<bool> load_failed_{false};
+};
+
+}  // namespace
+
+void add_serve_command(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("serve", "Serve models over the OpenAI API");
+  auto options = std::make_shared<ServeOptions>();
+  add_serve_flags(*command, *options);
+  command->callback([options, &exit_code] { exit_code = Serve(*options).run(); });
+}
+
+}  // namespace gantry::cli
