@@ -1,5 +1,5 @@
-"""Compares Gantry's token ids with those of Hugging Face `tokenizers` over corpus.py's texts, in both modes:
-control (added tokens are recognised) and text (encode_special_tokens: special ones are not).
+"""Compares Gantry's token ids with those of Hugging Face `tokenizers` over corpus.py's texts. In the mode "control" added
+tokens are recognised; in the mode "text" (encode_special_tokens), where the hostile texts are compared again, special ones are not.
 
   pip install tokenizers==0.23.3
   python fetch.py FOLDER
@@ -10,7 +10,6 @@ import argparse
 import datetime
 import json
 import pathlib
-import platform
 import struct
 import subprocess
 
@@ -37,7 +36,7 @@ def compare(program, file, parts):
     oracle = tokenizers.Tokenizer.from_file(str(file))
     result = {}
     for part, texts in parts.items():
-        for mode in ("control", "text"):
+        for mode in ("control", "text") if part == "hostile" else ("control",):
             oracle.encode_special_tokens = mode == "text"
             expected = [e.ids for e in oracle.encode_batch_fast(texts, add_special_tokens=False)]
             actual = gantry_ids(program, file, mode, texts)
@@ -53,29 +52,36 @@ def compare(program, file, parts):
     return result
 
 
+def commit():
+    command = ["git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("folder", type=pathlib.Path)
     arguments.add_argument("program")
     arguments.add_argument("--out", type=pathlib.Path)
     arguments.add_argument("--only", choices=NAMES)
-    arguments.add_argument("--parts", default="prose,languages,code,hostile")
+    arguments.add_argument("--parts", default="prose,languages,code,code points,hostile")
     options = arguments.parse_args()
     results, total = {}, 0
     for name in [options.only] if options.only else NAMES:
         file = options.folder / f"{name}.json"
         contents = [t["content"] for t in json.loads(file.read_text(encoding="utf-8"))["added_tokens"]]
-        parts = {part: list(corpus.hostile(contents) if part == "hostile" else corpus.files(part)) for part in options.parts.split(",")}
+        generators = {"hostile": lambda: corpus.hostile(contents), "code points": corpus.every_code_point}
+        parts = {part: list(generators.get(part, lambda: corpus.files(part))()) for part in options.parts.split(",")}
         results[name] = compare(options.program, file, parts)
         differ = sum(r["texts_that_differ"] for r in results[name].values())
         size = sum(r["bytes"] for r in results[name].values())
         total += differ
         print(f"{name}: {size} bytes compared, {differ} texts differ", flush=True)
-    if options.out:
-        report = {"oracle": f"tokenizers {tokenizers.__version__}", "date": datetime.date.today().isoformat(),
-                  "machine": platform.machine(), "results": results}
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
+        if options.out:
+            report = {"oracle": f"tokenizers {tokenizers.__version__}", "date": datetime.date.today().isoformat(),
+                      "gantry_commit": commit(), "results": results}
+            options.out.write_text(json.dumps(report, indent=1) + "\n")
     return 1 if total else 0
 
 
-raise SystemExit(main())
+if __name__ == "__main__":
+    raise SystemExit(main())

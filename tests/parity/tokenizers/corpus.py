@@ -140,7 +140,6 @@ def added_tokens(rng, count, contents):
 
 def hostile(contents):
     rng = random.Random(20261124)
-    yield from every_code_point()
     yield from mixes(rng, 12000)
     yield from spaces(rng, 8000)
     yield from contractions(rng, 2000)
