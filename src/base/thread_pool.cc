@@ -10,9 +10,17 @@
 namespace gantry {
 namespace {
 
-// Spins this many pauses (some 20 us) for the next region before parking: decode steps issue regions a few us
-// apart.
-constexpr int kSpinPauses = 2000;
+// A worker spins this many pauses (some 100 us) for the next region before it parks: regions follow each
+// other within microseconds, and the gap between two steps is about that long.
+constexpr int kSpinPauses = 8000;
+// The caller spins this many (some 20 us) for a worker's last chunk before it yields: a neighbour may hold
+// the worker's core.
+constexpr int kJoinPauses = 2000;
+
+// state_: epoch << kEpochShift | closed | joined workers
+constexpr uint64_t kClosed = 1u << 15;
+constexpr uint64_t kJoinedMask = kClosed - 1;
+constexpr int kEpochShift = 16;
 
 void pause() {
 #if defined(__x86_64__)
@@ -36,17 +44,15 @@ void pin_to(int index) {
 
 }  // namespace
 
-struct ThreadPool::Region {
-  RangeFn fn;
-  int64_t count;
-  int64_t grain;
-};
-
-ThreadPool::ThreadPool(int threads, bool pin) : size_(threads) {
-  GANTRY_CHECK(threads >= 1);
+ThreadPool::ThreadPool(int threads, bool pin)
+    : size_(threads),
+      pin_(pin),
+      shares_(new Share[static_cast<size_t>(std::max(threads, 1))]),
+      state_(kClosed) {
+  GANTRY_CHECK(threads >= 1 && static_cast<uint64_t>(threads) < kJoinedMask);
   for (int i = 1; i < threads; ++i) {
-    threads_.emplace_back([this, i, pin] {
-      if (pin) pin_to(i);
+    threads_.emplace_back([this, i] {
+      if (pin_) pin_to(i);
       worker(i);
     });
   }
@@ -56,59 +62,92 @@ ThreadPool::~ThreadPool() {
   {
     std::lock_guard lock(mutex_);
     stop_.store(true);
-    epoch_.fetch_add(1);
+    state_.fetch_add(uint64_t{1} << kEpochShift);  // still closed
   }
   wake_.notify_all();
   for (auto& thread : threads_) thread.join();
 }
 
-void ThreadPool::run_chunks(const Region& region, int thread) {
-  for (;;) {
-    const int64_t begin = next_.fetch_add(region.grain, std::memory_order_relaxed);
-    if (begin >= region.count) return;
-    region.fn(begin, std::min(begin + region.grain, region.count), thread);
+void ThreadPool::pin_caller() {
+  const std::thread::id self = std::this_thread::get_id();
+  if (!pin_ || pinned_caller_ == self) return;
+  pin_to(0);
+  pinned_caller_ = self;
+}
+
+void ThreadPool::run_chunks(int thread) {
+  for (int i = 0; i < size_; ++i) {
+    Share& share = shares_[static_cast<size_t>((thread + i) % size_)];
+    // The load keeps an empty share's cache line where it is.
+    while (share.next.load(std::memory_order_relaxed) < share.end) {
+      const int64_t begin = share.next.fetch_add(grain_, std::memory_order_relaxed);
+      if (begin >= share.end) break;
+      (*fn_)(begin, std::min(begin + grain_, share.end), thread);
+    }
   }
+}
+
+// Enters the region of that epoch, unless it is closed or over.
+bool ThreadPool::join(uint64_t epoch) {
+  uint64_t state = state_.load(std::memory_order_relaxed);
+  while (state >> kEpochShift == epoch && (state & kClosed) == 0) {
+    if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acquire,
+                                     std::memory_order_relaxed)) {
+      return true;
+    }
+  }
+  return false;
 }
 
 void ThreadPool::worker(int thread) {
   uint64_t seen = 0;
+  const auto epoch = [this] { return state_.load(std::memory_order_acquire) >> kEpochShift; };
   for (;;) {
-    for (int i = 0; i < kSpinPauses && epoch_.load(std::memory_order_acquire) == seen; ++i) pause();
-    if (epoch_.load(std::memory_order_acquire) == seen) {
+    for (int i = 0; i < kSpinPauses && epoch() == seen; ++i) pause();
+    if (epoch() == seen) {
       std::unique_lock lock(mutex_);
       sleepers_.fetch_add(1);
-      wake_.wait(lock, [&] { return epoch_.load() != seen; });
+      wake_.wait(lock, [&] { return state_.load() >> kEpochShift != seen; });
       sleepers_.fetch_sub(1);
     }
-    seen = epoch_.load(std::memory_order_acquire);
-    if (stop_.load()) return;
-    run_chunks(*region_, thread);
-    running_.fetch_sub(1, std::memory_order_release);
+    seen = epoch();
+    if (stop_.load(std::memory_order_acquire)) return;
+    if (!join(seen)) continue;
+    run_chunks(thread);
+    state_.fetch_sub(1, std::memory_order_release);
   }
 }
 
 void ThreadPool::parallel_for(int64_t count, int64_t grain, RangeFn fn) {
   if (count <= 0) return;
   grain = std::max<int64_t>(grain, 1);
+  pin_caller();
   if (threads_.empty() || count <= grain) {
     fn(0, count, 0);
     return;
   }
-  const Region region{fn, count, grain};
-  region_ = &region;
-  next_.store(0, std::memory_order_relaxed);
-  running_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
-  epoch_.fetch_add(1);  // seq_cst: pairs with the sleepers' check under the mutex
+  grain_ = grain;
+  fn_ = &fn;
+  const int64_t chunks = (count + grain - 1) / grain;
+  int64_t begin = 0;
+  for (int t = 0; t < size_; ++t) {
+    Share& share = shares_[static_cast<size_t>(t)];
+    share.next.store(begin, std::memory_order_relaxed);
+    begin = std::min(count, chunks * (t + 1) / size_ * grain);
+    share.end = begin;
+  }
+  const uint64_t epoch = (state_.load(std::memory_order_relaxed) >> kEpochShift) + 1;
+  state_.store(epoch << kEpochShift);  // seq_cst: either this thread sees a sleeper, or the sleeper the epoch
   if (sleepers_.load() > 0) {
     {
       std::lock_guard lock(mutex_);
     }
     wake_.notify_all();
   }
-  run_chunks(region, 0);
-  // Yield once the wait is longer than a chunk should take: a neighbour may hold the other core.
-  for (int i = 0; running_.load(std::memory_order_acquire) != 0; ++i) {
-    if (i < kSpinPauses) {
+  run_chunks(0);
+  state_.fetch_or(kClosed, std::memory_order_acquire);
+  for (int i = 0; (state_.load(std::memory_order_acquire) & kJoinedMask) != 0; ++i) {
+    if (i < kJoinPauses) {
       pause();
     } else {
       std::this_thread::yield();

@@ -5,7 +5,6 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -29,7 +28,8 @@ class RangeFn {
 
 class ThreadPool {
  public:
-  // threads >= 1, the caller of parallel_for included: ThreadPool(1) starts none.
+  // threads >= 1, the caller of parallel_for included: ThreadPool(1) starts none. pin: each thread to its own
+  // core of those that the process may use; the caller at its first parallel_for.
   explicit ThreadPool(int threads, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -37,26 +37,39 @@ class ThreadPool {
 
   int size() const { return size_; }
 
-  // Runs fn over [0, count) in chunks of at most `grain`, handed out dynamically; returns when all are done.
-  // Which thread runs a chunk is not fixed, so results must not depend on it. One caller at a time; no
-  // allocation.
+  // Runs fn over [0, count) in chunks of at most `grain`; returns when all are done. Each thread starts with
+  // an equal share and takes chunks of others' when its own are gone. A thread that the system has not let
+  // run is not waited for unless it holds a chunk. Which thread runs a chunk is not fixed, so results must
+  // not depend on it. One caller at a time; no allocation.
   void parallel_for(int64_t count, int64_t grain, RangeFn fn);
 
  private:
-  struct Region;
+  // A thread's share of the region, on a cache line of its own.
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+
   void worker(int thread);
-  void run_chunks(const Region& region, int thread);
+  bool join(uint64_t epoch);
+  void run_chunks(int thread);
+  void pin_caller();
 
   int size_;
+  bool pin_;
+  std::thread::id pinned_caller_{};
   std::vector<std::thread> threads_;
+  std::unique_ptr<Share[]> shares_;  // [size_]
   std::mutex mutex_;
   std::condition_variable wake_;
-  alignas(64) std::atomic<uint64_t> epoch_{0};
-  alignas(64) std::atomic<int64_t> next_{0};
-  alignas(64) std::atomic<int> running_{0};
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false};
-  const Region* region_ = nullptr;
+
+  // Epoch of the region, whether it is closed to newcomers, and how many workers are in it; with the region
+  // itself, which is written while it is closed and empty.
+  alignas(64) std::atomic<uint64_t> state_;
+  int64_t grain_ = 0;
+  const RangeFn* fn_ = nullptr;
 };
 
 }  // namespace gantry
