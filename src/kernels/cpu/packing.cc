@@ -210,7 +210,8 @@ int bits_of(DType dtype) {
   }
 }
 
-void pack_simple_block(DType dtype, const uint8_t* src, int n, uint8_t* quants, uint8_t* scales) {
+void pack_simple_block(DType dtype, const uint8_t* src, int n, uint8_t* quants) {
+  uint8_t* scales = quants + block_layout(dtype).quant_bytes;
   const bool has_min = dtype == DType::kQ4_1 || dtype == DType::kQ5_1;
   store_u16(scales + n * 2, load_u16(src));
   if (has_min) store_u16(scales + 32 + n * 2, load_u16(src + 2));
@@ -233,11 +234,12 @@ void pack_simple_block(DType dtype, const uint8_t* src, int n, uint8_t* quants, 
   put_quants(q, bits, n, quants);
 }
 
-void pack_super_block(DType dtype, const uint8_t* src, int n, uint8_t* quants, uint8_t* scales) {
-  const int quant_bytes = block_layout(dtype).quant_bytes;
+void pack_super_block(DType dtype, const uint8_t* src, int n, uint8_t* header) {
+  const BlockLayout layout = block_layout(dtype);
+  const auto quants_of = [&](int b) { return header + layout.block_offset(b); };
   Quants q;
   if (dtype == DType::kQ6_K) {
-    store_u16(scales + n * 2, load_u16(src + 208));
+    store_u16(header + n * 2, load_u16(src + 208));
     for (int b = 0; b < kSuperBlocks; ++b) {
       const uint8_t* low = src + b / 4 * 64 + b % 2 * 32;
       const uint8_t* high = src + 128 + b / 4 * 32;
@@ -245,15 +247,16 @@ void pack_super_block(DType dtype, const uint8_t* src, int n, uint8_t* quants, u
         const int nibble = b % 4 < 2 ? low[k] & 15 : low[k] >> 4;
         q[k] = static_cast<uint8_t>(nibble | (((high[k] >> (b % 4 * 2)) & 3) << 4));
       }
-      put_quants(q, 6, n, quants + b * quant_bytes);
-      scales[32 + b * 32 + n] = src[192 + b * 2];
-      scales[32 + b * 32 + 16 + n] = src[192 + b * 2 + 1];
+      put_quants(q, 6, n, quants_of(b));
+      uint8_t* scales = quants_of(b) + layout.quant_bytes;
+      scales[n] = src[192 + b * 2];
+      scales[16 + n] = src[192 + b * 2 + 1];
     }
     return;
   }
   const bool five = dtype == DType::kQ5_K;
-  store_u16(scales + n * 2, load_u16(src));
-  store_u16(scales + 32 + n * 2, load_u16(src + 2));
+  store_u16(header + n * 2, load_u16(src));
+  store_u16(header + 32 + n * 2, load_u16(src + 2));
   const uint8_t* s = src + 4;
   const uint8_t* high = src + 16;
   const uint8_t* low = src + (five ? 48 : 16);
@@ -264,11 +267,12 @@ void pack_super_block(DType dtype, const uint8_t* src, int n, uint8_t* quants, u
       if (five) v |= ((high[k] >> b) & 1) << 4;
       q[k] = static_cast<uint8_t>(v);
     }
-    put_quants(q, five ? 5 : 4, n, quants + b * quant_bytes);
+    put_quants(q, five ? 5 : 4, n, quants_of(b));
+    uint8_t* scales = quants_of(b) + layout.quant_bytes;
     const int scale = b < 4 ? s[b] & 63 : (s[b + 4] & 15) | ((s[b - 4] >> 6) << 4);
     const int min = b < 4 ? s[b + 4] & 63 : (s[b + 4] >> 4) | ((s[b] >> 6) << 4);
-    scales[64 + b * 32 + n] = static_cast<uint8_t>(scale);
-    scales[64 + b * 32 + 16 + n] = static_cast<uint8_t>(min);
+    scales[n] = static_cast<uint8_t>(scale);
+    scales[16 + n] = static_cast<uint8_t>(min);
   }
 }
 
@@ -291,20 +295,23 @@ void pack_row(DType dtype, const uint8_t* src, int64_t cols, int n, uint8_t* pan
   }
   const BlockLayout layout = block_layout(dtype);
   const int block_bytes = dtype_info(dtype).block_bytes;
-  const int64_t blocks = cols / kBlock;
-  uint8_t* scales = panel + blocks * layout.quant_bytes;
-  for (int64_t b = 0; b < blocks; b += layout.scale_blocks) {
-    const int64_t record = b / layout.scale_blocks;
-    auto* pack = layout.scale_blocks == 1 ? pack_simple_block : pack_super_block;
-    pack(dtype, src + record * block_bytes, n, panel + b * layout.quant_bytes,
-         scales + record * layout.scale_bytes);
+  for (int64_t i = 0; i < cols / dtype_info(dtype).block_elements; ++i) {
+    if (layout.is_super()) {
+      pack_super_block(dtype, src + i * block_bytes, n, panel + layout.header_offset(i * kSuperBlocks));
+    } else {
+      pack_simple_block(dtype, src + i * block_bytes, n, panel + layout.block_offset(i));
+    }
   }
 }
 
-void unpack_block(DType dtype, const uint8_t* quants, const uint8_t* scales, int64_t b, int n, float* out) {
+void unpack_block(DType dtype, const uint8_t* panel, int64_t b, int n, float* out) {
+  const BlockLayout layout = block_layout(dtype);
+  const uint8_t* quants = panel + layout.block_offset(b);
+  const uint8_t* scales = quants + layout.quant_bytes;
+  const uint8_t* factors = layout.is_super() ? panel + layout.header_offset(b) : scales;
   const Quants q = get_quants(bits_of(dtype), n, quants);
-  const float d = f16_to_f32(load_u16(scales + n * 2));
-  const auto sub = b % kSuperBlocks;
+  const float d = f16_to_f32(load_u16(factors + n * 2));
+  const float m = dtype == DType::kQ6_K ? 0.0f : f16_to_f32(load_u16(factors + 32 + n * 2));
   for (size_t k = 0; k < kBlock; ++k) {
     switch (dtype) {
       case DType::kQ4_0:
@@ -318,19 +325,17 @@ void unpack_block(DType dtype, const uint8_t* quants, const uint8_t* scales, int
         break;
       case DType::kQ4_1:
       case DType::kQ5_1:
-        out[k] = d * static_cast<float>(q[k]) + f16_to_f32(load_u16(scales + 32 + n * 2));
+        out[k] = d * static_cast<float>(q[k]) + m;
         break;
       case DType::kQ6_K: {
-        const auto s = static_cast<int8_t>(scales[32 + sub * 32 + (k < 16 ? 0 : 16) + n]);
+        const auto s = static_cast<int8_t>(scales[(k < 16 ? 0 : 16) + n]);
         out[k] = d * static_cast<float>(s) * static_cast<float>(q[k] - 32);
         break;
       }
-      default: {
-        const float dmin = f16_to_f32(load_u16(scales + 32 + n * 2));
-        const float scale = d * static_cast<float>(scales[64 + sub * 32 + n]);
-        out[k] = scale * static_cast<float>(q[k]) - dmin * static_cast<float>(scales[64 + sub * 32 + 16 + n]);
+      default:
+        out[k] = d * static_cast<float>(scales[n]) * static_cast<float>(q[k]) -
+                 m * static_cast<float>(scales[16 + n]);
         break;
-      }
     }
   }
 }
@@ -396,12 +401,8 @@ void unpack_row(const PackedWeight& weight, int part_index, int64_t batch, int64
                          row / kPanelRows * panel_bytes(part.dtype, weight.cols);
   const int n = static_cast<int>(row % kPanelRows);
   if (is_quantized(part.dtype)) {
-    const BlockLayout layout = block_layout(part.dtype);
-    const int64_t blocks = weight.cols / kBlock;
-    for (int64_t b = 0; b < blocks; ++b) {
-      unpack_block(part.dtype, panel + b * layout.quant_bytes,
-                   panel + blocks * layout.quant_bytes + b / layout.scale_blocks * layout.scale_bytes, b, n,
-                   &out[static_cast<size_t>(b * kBlock)]);
+    for (int64_t b = 0; b < weight.cols / kBlock; ++b) {
+      unpack_block(part.dtype, panel, b, n, &out[static_cast<size_t>(b * kBlock)]);
     }
     return;
   }

@@ -7,21 +7,21 @@ namespace gantry::cpu {
 BlockLayout block_layout(DType dtype) {
   switch (dtype) {
     case DType::kQ4_0:
-      return {256, 32, 1};
+      return {256, 32, 0};
     case DType::kQ4_1:
-      return {256, 64, 1};
+      return {256, 64, 0};
     case DType::kQ5_0:
-      return {320, 32, 1};
+      return {320, 32, 0};
     case DType::kQ5_1:
-      return {320, 64, 1};
+      return {320, 64, 0};
     case DType::kQ8_0:
-      return {512, 32, 1};
+      return {512, 32, 0};
     case DType::kQ4_K:
-      return {256, 320, kSuperBlocks};
+      return {256, 32, 64};
     case DType::kQ5_K:
-      return {320, 320, kSuperBlocks};
+      return {320, 32, 64};
     case DType::kQ6_K:
-      return {384, 288, kSuperBlocks};
+      return {384, 32, 32};
     default:
       GANTRY_CHECK(false) << "not a block format: " << to_string(dtype);
       return {};
@@ -45,8 +45,9 @@ int64_t panel_bytes(DType dtype, int64_t cols) {
   }
   const BlockLayout layout = block_layout(dtype);
   const int64_t blocks = cols / kBlock;
-  const int64_t scales = blocks / layout.scale_blocks * layout.scale_bytes;
-  return blocks * layout.quant_bytes + (scales + 63) / 64 * 64;
+  const int64_t bytes =
+      layout.is_super() ? blocks / kSuperBlocks * layout.super_bytes() : blocks * layout.block_bytes();
+  return (bytes + 63) / 64 * 64;
 }
 
 int64_t panel_count(int64_t rows) { return (rows + kPanelRows - 1) / kPanelRows; }

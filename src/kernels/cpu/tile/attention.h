@@ -104,20 +104,27 @@ struct Attention {
     constexpr int C = 4;
     for (int position = 0; position < kTile; position += C * kLanes) {
       F sum[R][C];
+      GANTRY_UNROLL
       for (int r = 0; r < R; ++r) {
+        GANTRY_UNROLL
         for (int c = 0; c < C; ++c) sum[r][c] = V::zero();
       }
       const uint8_t* k = keys + position * kCacheBytes;
       for (int d = 0; d < call.key_dim; ++d) {
         F key[C];
+        GANTRY_UNROLL
         for (int c = 0; c < C; ++c) key[c] = Cache::template load<V>(k + c * kLanes * kCacheBytes);
         k += kTile * kCacheBytes;
+        GANTRY_UNROLL
         for (int r = 0; r < R; ++r) {
           const F q = V::set1(call.q[v + r][d]);
+          GANTRY_UNROLL
           for (int c = 0; c < C; ++c) sum[r][c] = V::fma(q, key[c], sum[r][c]);
         }
       }
+      GANTRY_UNROLL
       for (int r = 0; r < R; ++r) {
+        GANTRY_UNROLL
         for (int c = 0; c < C; ++c) {
           V::store(call.scores + (v + r) * kTile + position + c * kLanes,
                    V::mul(sum[r][c], V::set1(call.scale)));
@@ -133,20 +140,27 @@ struct Attention {
     const int whole = call.key_dim / kLanes * kLanes, rest = call.key_dim - whole;
     for (int position = 0; position < seen && position < kTile; position += T) {
       F sum[R][T];
+      GANTRY_UNROLL
       for (int r = 0; r < R; ++r) {
+        GANTRY_UNROLL
         for (int t = 0; t < T; ++t) sum[r][t] = V::zero();
       }
       const uint8_t* k = keys + position * call.key_stride * kCacheBytes;
       for (int d = 0; d < call.key_dim; d += kLanes) {
         F key[T];
+        GANTRY_UNROLL
         for (int t = 0; t < T; ++t)
           key[t] = Cache::template load<V>(k + (t * call.key_stride + d) * kCacheBytes);
+        GANTRY_UNROLL
         for (int r = 0; r < R; ++r) {
           const F q = d < whole ? V::load(call.q[v + r] + d) : V::load_first(call.q[v + r] + d, rest);
+          GANTRY_UNROLL
           for (int t = 0; t < T; ++t) sum[r][t] = V::fma(q, key[t], sum[r][t]);
         }
       }
+      GANTRY_UNROLL
       for (int r = 0; r < R; ++r) {
+        GANTRY_UNROLL
         for (int t = 0; t < T; ++t)
           call.scores[(v + r) * kTile + position + t] = V::sum(sum[r][t]) * call.scale;
       }
@@ -158,6 +172,7 @@ struct Attention {
     constexpr int C = kTile / kLanes;
     float* scores = call.scores + v * kTile;
     F s[C], largest[4];
+    GANTRY_UNROLL
     for (int c = 0; c < C; ++c) {
       s[c] = V::load(scores + c * kLanes);
       if (seen < (c + 1) * kLanes) s[c] = V::keep_first(s[c], seen - c * kLanes, -__builtin_inff());
@@ -168,6 +183,7 @@ struct Attention {
     const float old_max = call.max[v];
     const float new_max = tile_max > old_max ? tile_max : old_max;
     F sum[4];
+    GANTRY_UNROLL
     for (int c = 0; c < C; ++c) {
       const F weight = exp<V>(V::sub(s[c], V::set1(new_max)));
       V::store(scores + c * kLanes, weight);
@@ -197,23 +213,30 @@ struct Attention {
                           const float* correction, int column) {
     const int width = (call.value_dim + 15) / 16 * 16;
     F sum[R][C];
+    GANTRY_UNROLL
     for (int r = 0; r < R; ++r) {
       const float* sums = call.sums + (v + r) * width + column;
+      GANTRY_UNROLL
       for (int c = 0; c < C; ++c) sum[r][c] = V::mul(V::load(sums + c * kLanes), V::set1(correction[v + r]));
     }
     const float* weights = call.scores + v * kTile;
     const uint8_t* p = values + column * kCacheBytes;
     for (int t = 0; t < seen; ++t) {
       F value[C];
+      GANTRY_UNROLL
       for (int c = 0; c < C; ++c) value[c] = Cache::template load<V>(p + c * kLanes * kCacheBytes);
       p += call.value_stride * kCacheBytes;
+      GANTRY_UNROLL
       for (int r = 0; r < R; ++r) {
         const F weight = V::set1(weights[r * kTile + t]);
+        GANTRY_UNROLL
         for (int c = 0; c < C; ++c) sum[r][c] = V::fma(weight, value[c], sum[r][c]);
       }
     }
+    GANTRY_UNROLL
     for (int r = 0; r < R; ++r) {
       float* sums = call.sums + (v + r) * width + column;
+      GANTRY_UNROLL
       for (int c = 0; c < C; ++c) V::store(sums + c * kLanes, sum[r][c]);
     }
   }

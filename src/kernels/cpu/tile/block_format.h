@@ -19,6 +19,19 @@ struct BlockFormat {
   static constexpr int kOffset = Offset;
   static constexpr bool kHasMin = ScaleKind == Scales::kDM || ScaleKind == Scales::kSuper;
   static constexpr int kQuantBytes = Bits == 8 ? 512 : Bits == 6 ? 384 : Bits == 5 ? 320 : 256;
+  static constexpr int kBlockBytes = kQuantBytes + (ScaleKind == Scales::kDM ? 64 : 32);
+  static constexpr int kHeaderBytes = ScaleKind == Scales::kSuper    ? 64
+                                      : ScaleKind == Scales::kHalves ? 32
+                                                                     : 0;
+
+  // The header of the super-block that holds block b, and the quants of block b.
+  static const uint8_t* header(const uint8_t* panel, int64_t b) {
+    return panel + b / 8 * (kHeaderBytes + 8 * kBlockBytes);
+  }
+  static const uint8_t* quants(const uint8_t* panel, int64_t b) {
+    if constexpr (kHeaderBytes == 0) return panel + b * kBlockBytes;
+    return header(panel, b) + kHeaderBytes + b % 8 * kBlockBytes;
+  }
 
   // Quants of groups J and J + 4 for the lanes from `lane`, a byte each.
   template <class V, int J>
@@ -43,25 +56,24 @@ struct BlockFormat {
 
   // Of block `b` and the lanes from `lane`: d and m, or the d of each half.
   template <class V>
-  static void scales(const uint8_t* scales, int64_t b, int lane, typename V::F& first,
-                     typename V::F& second) {
+  static void scales(const uint8_t* panel, int64_t b, int lane, typename V::F& first, typename V::F& second) {
+    const uint8_t* scales = quants(panel, b) + kQuantBytes;
     if constexpr (ScaleKind == Scales::kD) {
-      first = V::load_f16(scales + b * 32 + lane * 2);
+      first = V::load_f16(scales + lane * 2);
       second = first;
     } else if constexpr (ScaleKind == Scales::kDM) {
-      first = V::load_f16(scales + b * 64 + lane * 2);
-      second = V::load_f16(scales + b * 64 + 32 + lane * 2);
-    } else if constexpr (ScaleKind == Scales::kSuper) {
-      const uint8_t* record = scales + b / 8 * 320;
-      const uint8_t* sub = record + 64 + b % 8 * 32 + lane;
-      first = V::mul(V::load_f16(record + lane * 2), V::load_u8(sub));
-      second = V::sub(V::zero(), V::mul(V::load_f16(record + 32 + lane * 2), V::load_u8(sub + 16)));
+      first = V::load_f16(scales + lane * 2);
+      second = V::load_f16(scales + 32 + lane * 2);
     } else {
-      const uint8_t* record = scales + b / 8 * 288;
-      const uint8_t* sub = record + 32 + b % 8 * 32 + lane;
-      const typename V::F d = V::load_f16(record + lane * 2);
-      first = V::mul(d, V::load_i8(sub));
-      second = V::mul(d, V::load_i8(sub + 16));
+      const typename V::F d = V::load_f16(header(panel, b) + lane * 2);
+      if constexpr (ScaleKind == Scales::kSuper) {
+        const typename V::F dmin = V::load_f16(header(panel, b) + 32 + lane * 2);
+        first = V::mul(d, V::load_u8(scales + lane));
+        second = V::sub(V::zero(), V::mul(dmin, V::load_u8(scales + 16 + lane)));
+      } else {
+        first = V::mul(d, V::load_i8(scales + lane));
+        second = V::mul(d, V::load_i8(scales + 16 + lane));
+      }
     }
   }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/micro_kernels.h"
+#include "kernels/cpu/tile/gemm.h"
 
 namespace gantry::cpu {
 
@@ -33,6 +34,7 @@ void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* 
   F squares[4] = {V::zero(), V::zero(), V::zero(), V::zero()};
   int64_t i = 0;
   for (; i + 4 * L <= n; i += 4 * L) {
+    GANTRY_UNROLL
     for (int j = 0; j < 4; ++j) {
       const F v = V::load(x + i + j * L);
       squares[j] = V::fma(v, v, squares[j]);
@@ -102,6 +104,7 @@ void dot_rows(const float* w, int64_t rows, int64_t cols, const float* x, float*
     F sum[4] = {V::zero(), V::zero(), V::zero(), V::zero()};
     int64_t k = 0;
     for (; k + 4 * L <= cols; k += 4 * L) {
+      GANTRY_UNROLL
       for (int j = 0; j < 4; ++j) sum[j] = V::fma(V::load(row + k + j * L), V::load(x + k + j * L), sum[j]);
     }
     for (; k < cols; k += L) {
@@ -122,6 +125,7 @@ void quantize_int8(const float* x, int64_t n, Int8Block* out) {
   constexpr int L = V::kLanes;
   for (int64_t b = 0; b < n / 32; ++b) {
     F v[32 / L], largest = V::zero();
+    GANTRY_UNROLL
     for (int j = 0; j < 32 / L; ++j) {
       v[j] = V::load(x + b * 32 + j * L);
       largest = V::max(V::abs(v[j]), largest);

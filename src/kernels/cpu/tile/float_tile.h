@@ -47,10 +47,13 @@ template <class V, class Weights>
 struct FloatTile : FloatTileShape<V> {
   template <int R, int C>
   static void run(const uint8_t* const (&x)[R], const uint8_t* panel, int64_t cols, int lane,
-                  typename V::F (&sum)[R][C]) {
+                  typename V::F (&out)[R][C]) {
     const float* xf[R];
+    typename V::F sum[R][C];  // not `out`: vector types may alias anything, and would be stored at each step
+    GANTRY_UNROLL
     for (int r = 0; r < R; ++r) {
       xf[r] = reinterpret_cast<const float*>(x[r]);
+      GANTRY_UNROLL
       for (int c = 0; c < C; ++c) sum[r][c] = V::zero();
     }
     constexpr int kStep = Weights::kStep;
@@ -59,6 +62,11 @@ struct FloatTile : FloatTileShape<V> {
     if constexpr (kStep == 2) {
       if (whole < cols) add<R, C, 1>(xf, panel, whole, lane, sum);
     }
+    GANTRY_UNROLL
+    for (int r = 0; r < R; ++r) {
+      GANTRY_UNROLL
+      for (int c = 0; c < C; ++c) out[r][c] = sum[r][c];
+    }
   }
 
  private:
@@ -66,10 +74,14 @@ struct FloatTile : FloatTileShape<V> {
   __attribute__((always_inline)) static void add(const float* const (&x)[R], const uint8_t* panel, int64_t k,
                                                  int lane, typename V::F (&sum)[R][C]) {
     typename V::F w[C][Weights::kStep];
+    GANTRY_UNROLL
     for (int c = 0; c < C; ++c) Weights::template load<V>(panel, k, lane + c * V::kLanes, w[c]);
+    GANTRY_UNROLL
     for (int j = 0; j < Used; ++j) {
+      GANTRY_UNROLL
       for (int r = 0; r < R; ++r) {
         const typename V::F a = V::set1(x[r][k + j]);
+        GANTRY_UNROLL
         for (int c = 0; c < C; ++c) sum[r][c] = V::fma(w[c][j], a, sum[r][c]);
       }
     }
@@ -80,28 +92,33 @@ template <class V, class Format>
 struct BlockFloatTile : FloatTileShape<V> {
   template <int R, int C>
   static void run(const uint8_t* const (&x)[R], const uint8_t* panel, int64_t cols, int lane,
-                  typename V::F (&sum)[R][C]) {
+                  typename V::F (&out)[R][C]) {
     const float* xf[R];
+    typename V::F sum[R][C];  // not `out`: vector types may alias anything, and would be stored at each step
+    GANTRY_UNROLL
     for (int r = 0; r < R; ++r) {
       xf[r] = reinterpret_cast<const float*>(x[r]);
+      GANTRY_UNROLL
       for (int c = 0; c < C; ++c) sum[r][c] = V::zero();
     }
     const int64_t blocks = cols / 32;
-    const uint8_t* scales = panel + blocks * Format::kQuantBytes;
     for (int64_t b = 0; b < blocks; ++b) {
-      const uint8_t* quants = panel + b * Format::kQuantBytes;
+      const uint8_t* quants = Format::quants(panel, b);
       typename V::F first[C], second[C];
+      GANTRY_UNROLL
       for (int c = 0; c < C; ++c)
-        Format::template scales<V>(scales, b, lane + c * V::kLanes, first[c], second[c]);
+        Format::template scales<V>(panel, b, lane + c * V::kLanes, first[c], second[c]);
       // Ascending columns: the low groups of all four pairs, then the high ones.
       unroll<4>([&]<int J>() __attribute__((always_inline)) {
         typename V::I low[C], high[C];
+        GANTRY_UNROLL
         for (int c = 0; c < C; ++c)
           Format::template pair<V, J>(quants, lane + c * V::kLanes, low[c], high[c]);
         add<R, C>(xf, b * 32 + J * 4, low, first, second, sum);
       });
       unroll<4>([&]<int J>() __attribute__((always_inline)) {
         typename V::I low[C], high[C];
+        GANTRY_UNROLL
         for (int c = 0; c < C; ++c)
           Format::template pair<V, J>(quants, lane + c * V::kLanes, low[c], high[c]);
         if constexpr (Format::kScales == Scales::kHalves) {
@@ -110,6 +127,11 @@ struct BlockFloatTile : FloatTileShape<V> {
           add<R, C>(xf, b * 32 + 16 + J * 4, high, first, second, sum);
         }
       });
+    }
+    GANTRY_UNROLL
+    for (int r = 0; r < R; ++r) {
+      GANTRY_UNROLL
+      for (int c = 0; c < C; ++c) out[r][c] = sum[r][c];
     }
   }
 
@@ -120,6 +142,7 @@ struct BlockFloatTile : FloatTileShape<V> {
                                                  const typename V::F (&m)[C], typename V::F (&sum)[R][C]) {
     unroll<4>([&]<int J>() __attribute__((always_inline)) {
       typename V::F w[C];
+      GANTRY_UNROLL
       for (int c = 0; c < C; ++c) {
         const typename V::F value = V::to_f32(V::bits_and(V::template shift_right<8 * J>(q[c]), 0xff));
         if constexpr (Format::kHasMin) {
@@ -128,8 +151,10 @@ struct BlockFloatTile : FloatTileShape<V> {
           w[c] = V::mul(V::sub(value, V::set1(static_cast<float>(Format::kOffset))), d[c]);
         }
       }
+      GANTRY_UNROLL
       for (int r = 0; r < R; ++r) {
         const typename V::F a = V::set1(x[r][k + J]);
+        GANTRY_UNROLL
         for (int c = 0; c < C; ++c) sum[r][c] = V::fma(w[c], a, sum[r][c]);
       }
     });

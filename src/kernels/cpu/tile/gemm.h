@@ -6,6 +6,13 @@
 
 #include "kernels/cpu/micro_kernels.h"
 
+// Before a loop with a constant count: g++ -O2 keeps such loops, and their vectors in memory.
+#if defined(__clang__)
+#define GANTRY_UNROLL _Pragma("unroll")
+#else
+#define GANTRY_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 namespace gantry::cpu {
 
 // Calls f<0>() ... f<N - 1>().
@@ -25,6 +32,7 @@ void gemm_rows(const GemmCall& call, int64_t first_row) {
   const uint8_t* x[R];
   float* out[R];
   float scale[R];
+  GANTRY_UNROLL
   for (int r = 0; r < R; ++r) {
     const int64_t row = first_row + r;
     x[r] = static_cast<const uint8_t*>(call.x) + (call.x_rows ? call.x_rows[row] : row) * call.x_stride;
@@ -36,10 +44,12 @@ void gemm_rows(const GemmCall& call, int64_t first_row) {
     for (int lane = 0; lane < 16; lane += C * V::kLanes) {
       typename V::F sum[R][C];
       Tile::template run<R, C>(x, panel, call.cols, lane, sum);
+      GANTRY_UNROLL
       for (int c = 0; c < C; ++c) {
         const int64_t n = p * 16 + lane + c * V::kLanes;
         const int64_t valid = call.out_columns - n;
         if (valid <= 0) break;
+        GANTRY_UNROLL
         for (int r = 0; r < R; ++r) {
           typename V::F y = sum[r][c];
           if (call.bias) y = V::add(y, V::load(call.bias + n));

@@ -26,20 +26,24 @@ struct Int8Tile {
 
   template <int R, int C>
   static void run(const uint8_t* const (&x)[R], const uint8_t* panel, int64_t cols, int lane,
-                  typename V::F (&sum)[R][C]) {
+                  typename V::F (&out)[R][C]) {
     using F = typename V::F;
     using I = typename V::I;
+    F sum[R][C];  // not `out`: vector types may alias anything, and would be stored at each step
+    GANTRY_UNROLL
     for (int r = 0; r < R; ++r) {
+      GANTRY_UNROLL
       for (int c = 0; c < C; ++c) sum[r][c] = V::zero();
     }
     const int64_t blocks = cols / 32;
-    const uint8_t* scales = panel + blocks * Format::kQuantBytes;
     for (int64_t b = 0; b < blocks; ++b) {
-      const uint8_t* quants = panel + b * Format::kQuantBytes;
+      const uint8_t* quants = Format::quants(panel, b);
       const Int8Block* a[R];
       I dot[R][C], dot_last[R][C];
+      GANTRY_UNROLL
       for (int r = 0; r < R; ++r) {
         a[r] = reinterpret_cast<const Int8Block*>(x[r]) + b;
+        GANTRY_UNROLL
         for (int c = 0; c < C; ++c) {
           dot[r][c] = kOffset == 0 ? V::zero_i32()
                       : kHalves    ? V::set1_i32(a[r]->neg_half[0] * kOffset)
@@ -49,10 +53,13 @@ struct Int8Tile {
       }
       unroll<4>([&]<int J>() __attribute__((always_inline)) {
         I low[C], high[C];
+        GANTRY_UNROLL
         for (int c = 0; c < C; ++c)
           Format::template pair<V, J>(quants, lane + c * V::kLanes, low[c], high[c]);
+        GANTRY_UNROLL
         for (int r = 0; r < R; ++r) {
           const I a_low = set1_bytes(a[r]->q + J * 4), a_high = set1_bytes(a[r]->q + 16 + J * 4);
+          GANTRY_UNROLL
           for (int c = 0; c < C; ++c) {
             dot[r][c] = V::template dot<Format::kBits>(dot[r][c], low[c], a_low);
             // Without halves, two chains only where there are too few rows to hide the latency.
@@ -64,9 +71,11 @@ struct Int8Tile {
           }
         }
       });
+      GANTRY_UNROLL
       for (int c = 0; c < C; ++c) {
         F first, second;
-        Format::template scales<V>(scales, b, lane + c * V::kLanes, first, second);
+        Format::template scales<V>(panel, b, lane + c * V::kLanes, first, second);
+        GANTRY_UNROLL
         for (int r = 0; r < R; ++r) {
           const F scale = V::set1(a[r]->scale);
           if constexpr (kHalves) {
@@ -81,6 +90,11 @@ struct Int8Tile {
           }
         }
       }
+    }
+    GANTRY_UNROLL
+    for (int r = 0; r < R; ++r) {
+      GANTRY_UNROLL
+      for (int c = 0; c < C; ++c) out[r][c] = sum[r][c];
     }
   }
 
