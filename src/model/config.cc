@@ -110,7 +110,9 @@ std::string_view read_architecture(JsonFields& fields) {
     return kLlama;
   }
   for (const json& name : *names) {
-    const auto it = std::find(kArchitectures.begin(), kArchitectures.end(), name);
+    if (!name.is_string()) continue;
+    const auto it =
+        std::find(kArchitectures.begin(), kArchitectures.end(), name.get_ref<const std::string&>());
     if (it != kArchitectures.end()) return *it;
   }
   fields.fail(unimplemented(fmt::format("architectures {} is not supported; supported: {}",
