@@ -125,7 +125,7 @@ Status Loader::finish() {
     if (used_.contains(info.name) || info.name.ends_with(".rotary_emb.inv_freq")) continue;
     return unimplemented(
         fmt::format("{}: tensor {} {} is not part of the architecture with this configuration", info.file,
-                    info.name, info.view.shape.to_string()));
+                    quote_name(info.name), info.view.shape.to_string()));
   }
   if (options_.on_progress) options_.on_progress(total_bytes_, total_bytes_);
   return {};
