@@ -11,7 +11,7 @@ namespace gantry::cpu {
 // e^x to 2 units in the last place; exactly 0 below -87.3, so that a masked -inf weighs nothing. Cody-Waite
 // reduction, degree-6 polynomial of 2^f's natural form (Taylor to the error of f32 on |r| <= ln 2 / 2).
 template <class V>
-typename V::F exp(typename V::F x) {
+[[gnu::always_inline]] inline typename V::F exp(typename V::F x) {
   using F = typename V::F;
   const F clamped = V::sub(V::zero(), V::max(V::sub(V::zero(), V::max(x, V::set1(-87.3f))), V::set1(-88.3f)));
   const typename V::I n = V::round_i32(V::mul(clamped, V::set1(1.44269504f)));
@@ -58,7 +58,7 @@ void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* 
 }
 
 template <class V>
-typename V::F silu_times(typename V::F gate, typename V::F up) {
+[[gnu::always_inline]] inline typename V::F silu_times(typename V::F gate, typename V::F up) {
   const typename V::F e = exp<V>(V::sub(V::zero(), gate));
   return V::mul(V::div(gate, V::add(V::set1(1.0f), e)), up);
 }
@@ -178,9 +178,11 @@ template <class V>
 void divide(const float* x, float divisor, int64_t n, float* y) {
   constexpr int L = V::kLanes;
   const typename V::F d = V::set1(divisor);
-  for (int64_t i = 0; i < n; i += L) {
-    const int count = static_cast<int>(n - i < L ? n - i : L);
-    V::store_first(y + i, V::div(V::load_first(x + i, count), d), count);
+  int64_t i = 0;
+  for (; i + L <= n; i += L) V::store(y + i, V::div(V::load(x + i), d));
+  if (i < n) {
+    const int rest = static_cast<int>(n - i);
+    V::store_first(y + i, V::div(V::load_first(x + i, rest), d), rest);
   }
 }
 
