@@ -51,18 +51,21 @@ struct Attention {
       call.weight[v] = 0.0f;
       for (int i = 0; i < width; i += kLanes) V::store(call.sums + v * width + i, V::zero());
     }
+    const auto tile = [](const void* const* tiles, int t) { return static_cast<const uint8_t*>(tiles[t]); };
     int first = 0;  // vectors before it see nothing of the tile
     for (int t = 0; t < call.tiles; ++t) {
       const int start = (call.first_tile + t) * kTile;
       while (first < call.vectors && call.visible[first] <= start) ++first;
-      const auto* keys = static_cast<const uint8_t*>(call.keys[t]);
-      const auto* values = static_cast<const uint8_t*>(call.values[t]);
+      const uint8_t* keys = tile(call.keys, t);
+      const uint8_t* values = tile(call.values, t);
+      const uint8_t* next_keys = t + 1 < call.tiles ? tile(call.keys, t + 1) : keys;
       for (int v = first; v < call.vectors;) {
         v += by_rows<kRowsMax>(call.vectors - v, [&]<int R>() {
+          const int seen = seen_of(call, v + R - 1, start);
           if (call.keys_by_row) {
-            scores_by_row<R>(call, keys, v, call.visible[v + R - 1] - start);
+            scores_by_row<R>(call, keys, v, seen);
           } else {
-            scores_by_column<R>(call, keys, v);
+            scores_by_column<R>(call, keys, v, seen, v == first ? values : keys);
           }
         });
       }
@@ -75,8 +78,9 @@ struct Attention {
         int same = v + 1;
         while (same < call.vectors && seen_of(call, same, start) == seen) ++same;
         while (v < same) {
-          v +=
-              by_rows<kRowsMax>(same - v, [&]<int R>() { add_values<R>(call, values, v, seen, correction); });
+          v += by_rows<kRowsMax>(same - v, [&]<int R>() {
+            add_values<R>(call, values, v, seen, correction, v == first ? next_keys : values);
+          });
         }
       }
     }
@@ -98,37 +102,51 @@ struct Attention {
     return R;
   }
 
-  // Lanes are positions: no sum across lanes.
+  // Lanes are positions: no sum across lanes. `prefetched` is read next and comes into the cache meanwhile: a
+  // decode step waits for memory, and tiles lie apart.
   template <int R>
-  static void scores_by_column(const AttendCall& call, const uint8_t* keys, int v) {
-    constexpr int C = 4;
-    for (int position = 0; position < kTile; position += C * kLanes) {
-      F sum[R][C];
+  static void scores_by_column(const AttendCall& call, const uint8_t* keys, int v, int seen,
+                               const uint8_t* prefetched) {
+    int position = 0;
+    for (; position + 4 * kLanes <= kTile && position + 3 * kLanes < seen; position += 4 * kLanes) {
+      score_columns<R, 4>(call, keys, v, position, position == 0 ? prefetched : keys);
+    }
+    for (; position < seen; position += kLanes) score_columns<R, 1>(call, keys, v, position, keys);
+  }
+
+  template <int R, int C>
+  static void score_columns(const AttendCall& call, const uint8_t* keys, int v, int position,
+                            const uint8_t* prefetched) {
+    F sum[R][C];
+    const float* q[R];
+    GANTRY_UNROLL
+    for (int r = 0; r < R; ++r) {
+      q[r] = call.q[v + r];
+      GANTRY_UNROLL
+      for (int c = 0; c < C; ++c) sum[r][c] = V::zero();
+    }
+    const uint8_t* k = keys + position * kCacheBytes;
+    for (int d = 0; d < call.key_dim; ++d) {
+      F key[C];
+      GANTRY_UNROLL
+      for (int c = 0; c < C; ++c) key[c] = Cache::template load<V>(k + c * kLanes * kCacheBytes);
+      k += kTile * kCacheBytes;
+      GANTRY_UNROLL
+      for (int line = 0; line < kTile * kCacheBytes; line += 64) __builtin_prefetch(prefetched + line);
+      prefetched += kTile * kCacheBytes;
       GANTRY_UNROLL
       for (int r = 0; r < R; ++r) {
+        const F value = V::set1(q[r][d]);
         GANTRY_UNROLL
-        for (int c = 0; c < C; ++c) sum[r][c] = V::zero();
+        for (int c = 0; c < C; ++c) sum[r][c] = V::fma(value, key[c], sum[r][c]);
       }
-      const uint8_t* k = keys + position * kCacheBytes;
-      for (int d = 0; d < call.key_dim; ++d) {
-        F key[C];
-        GANTRY_UNROLL
-        for (int c = 0; c < C; ++c) key[c] = Cache::template load<V>(k + c * kLanes * kCacheBytes);
-        k += kTile * kCacheBytes;
-        GANTRY_UNROLL
-        for (int r = 0; r < R; ++r) {
-          const F q = V::set1(call.q[v + r][d]);
-          GANTRY_UNROLL
-          for (int c = 0; c < C; ++c) sum[r][c] = V::fma(q, key[c], sum[r][c]);
-        }
-      }
+    }
+    GANTRY_UNROLL
+    for (int r = 0; r < R; ++r) {
       GANTRY_UNROLL
-      for (int r = 0; r < R; ++r) {
-        GANTRY_UNROLL
-        for (int c = 0; c < C; ++c) {
-          V::store(call.scores + (v + r) * kTile + position + c * kLanes,
-                   V::mul(sum[r][c], V::set1(call.scale)));
-        }
+      for (int c = 0; c < C; ++c) {
+        V::store(call.scores + (v + r) * kTile + position + c * kLanes,
+                 V::mul(sum[r][c], V::set1(call.scale)));
       }
     }
   }
@@ -199,18 +217,19 @@ struct Attention {
 
   template <int R>
   static void add_values(const AttendCall& call, const uint8_t* values, int v, int seen,
-                         const float* correction) {
+                         const float* correction, const uint8_t* prefetched) {
     const int width = (call.value_dim + 15) / 16 * 16;
     int column = 0;
     for (; column + 4 * kLanes <= width; column += 4 * kLanes) {
-      add_columns<R, 4>(call, values, v, seen, correction, column);
+      add_columns<R, 4>(call, values, v, seen, correction, column, column == 0 ? prefetched : values);
     }
-    for (; column < width; column += kLanes) add_columns<R, 1>(call, values, v, seen, correction, column);
+    for (; column < width; column += kLanes)
+      add_columns<R, 1>(call, values, v, seen, correction, column, values);
   }
 
   template <int R, int C>
   static void add_columns(const AttendCall& call, const uint8_t* values, int v, int seen,
-                          const float* correction, int column) {
+                          const float* correction, int column, const uint8_t* prefetched) {
     const int width = (call.value_dim + 15) / 16 * 16;
     F sum[R][C];
     GANTRY_UNROLL
@@ -226,6 +245,9 @@ struct Attention {
       GANTRY_UNROLL
       for (int c = 0; c < C; ++c) value[c] = Cache::template load<V>(p + c * kLanes * kCacheBytes);
       p += call.value_stride * kCacheBytes;
+      GANTRY_UNROLL
+      for (int line = 0; line < kTile * kCacheBytes; line += 64) __builtin_prefetch(prefetched + line);
+      prefetched += kTile * kCacheBytes;
       GANTRY_UNROLL
       for (int r = 0; r < R; ++r) {
         const F weight = V::set1(weights[r * kTile + t]);
