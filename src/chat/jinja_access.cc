@@ -172,6 +172,8 @@ int64_t to_index(const Value& value) {
 }
 
 Value get_attribute(Interpreter& interpreter, const Value& object, const Value& name) {
+  if (object.kind() == Value::Kind::kNamespace)
+    interpreter.charge(object.name_space()->attributes.size() / 8);
   if (object.is_undefined()) fail(object.as_undefined().message);
   bool found = false;
   Value own = own_attribute(object, name.view(), found);
@@ -182,6 +184,8 @@ Value get_attribute(Interpreter& interpreter, const Value& object, const Value& 
 }
 
 Value get_item(Interpreter& interpreter, const Value& object, const Value& key) {
+  if (object.kind() == Value::Kind::kNamespace)
+    interpreter.charge(object.name_space()->attributes.size() / 8);
   if (object.is_undefined()) fail(object.as_undefined().message);
   Value item;
   if (own_item(interpreter, object, key, item)) return item;

@@ -43,6 +43,7 @@ Value Interpreter::call_macro(const Macro& macro, const Arguments& arguments) {
   Scope& scope = frame.scope();
   std::vector<std::pair<std::string, Value>> named = arguments.named;
   const auto take = [&](const std::string& name, Value& value) {
+    charge(named.size() / 8);
     const auto it =
         std::find_if(named.begin(), named.end(), [&](const auto& entry) { return entry.first == name; });
     if (it == named.end()) return false;

@@ -12,6 +12,7 @@ namespace gantry::jinja {
 
 Value Interpreter::evaluate_name(NameId id, const Scope& scope) {
   for (const Scope* s = &scope; s != nullptr; s = s->parent) {
+    charge(s->variables.size() / 32);
     if (const Value* value = s->find(id)) return *value;
   }
   return Value::undefined_name(ast_.names[static_cast<size_t>(id)]);
@@ -118,7 +119,7 @@ Value Interpreter::evaluate_concat(const Expr& expr, Scope& scope) {
   Text out;
   for (const Expr* item : expr.items) {
     const Text part = text_of(evaluate(*item, scope));
-    charge_string(part.size());
+    charge_text(part);
     out.append(part);
   }
   return make_string(std::move(out));

@@ -83,12 +83,13 @@ void Interpreter::charge(uint64_t units) {
 }
 
 Value Interpreter::make_string(Text text, bool markup) {
-  charge_string(text.size());
+  charge_text(text);
   return Value::string(std::move(text), markup);
 }
 
 Text Interpreter::text_of(const Value& value) {
-  charge(value.weight());
+  // Escapes make the text of a container up to four times as long.
+  charge(value.is_string() ? value.weight() : value.weight() * 4);
   return to_text(value);
 }
 
@@ -98,7 +99,7 @@ void Interpreter::emit(const Value& value, Text& out) {
 }
 
 void Interpreter::emit(const Text& text, Text& out) {
-  charge(1 + text.size() / 32);
+  charge(1 + text.cost());
   if (text.size() > limits::kTemplateOutputBytesMax - out.size()) {
     exhaust("the rendered prompt is longer than " + std::to_string(limits::kTemplateOutputBytesMax) +
             " bytes");
@@ -241,6 +242,7 @@ void Interpreter::check_target(const Expr& target, const Scope& scope) {
 void Interpreter::assign(const Expr& target, const Value& value, Scope& scope) {
   switch (target.kind) {
     case Expr::Kind::kName:
+      charge(scope.variables.size() / 32);
       return scope.set(target.name_id, value);
     case Expr::Kind::kNamespaceAttr: {
       const Value object = evaluate_name(target.name_id, scope);

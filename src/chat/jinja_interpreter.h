@@ -39,6 +39,7 @@ class Interpreter {
   void charge(uint64_t units);
   // For a new string: text is bounded by fuel too.
   void charge_string(size_t bytes) { charge(4 + bytes / 32); }
+  void charge_text(const Text& text) { charge(4 + text.cost()); }
   Value make_string(Text text, bool markup = false);
   // str(value), charged by its parts.
   Text text_of(const Value& value);

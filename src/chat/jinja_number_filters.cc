@@ -74,8 +74,9 @@ Value round(Interpreter& interpreter, const Value& value, const Arguments& argum
   return Value::number((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
 }
 
-Value count(Interpreter&, const Value& value, const Arguments& arguments) {
+Value count(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
   arguments.bind("len", {}, 0);
+  if (value.is_string()) interpreter.charge(value.weight());
   return Value::integer(static_cast<Int>(length(value)));
 }
 

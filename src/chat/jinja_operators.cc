@@ -136,6 +136,7 @@ Value repeat(Interpreter& interpreter, const Value& value, Int count) {
   if (total > (Int{1} << 40)) exhaust("a repeated value is too long");
   if (is_string) {
     interpreter.charge_string(static_cast<size_t>(total));
+    if (size > 0) interpreter.charge(value.text().cost() * static_cast<uint64_t>(count));
     Text out;
     for (Int i = 0; size > 0 && i < count; ++i) out.append(value.text());
     return Value::string(std::move(out), value.is_markup());
@@ -289,6 +290,13 @@ size_t find_bytes(std::string_view text, std::string_view needle, size_t from) {
   const void* found = memmem(text.data() + from, text.size() - from, needle.data(), needle.size());
   if (found == nullptr) return std::string_view::npos;
   return static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
+size_t find_last_bytes(std::string_view text, std::string_view needle) {
+  const std::string reversed_text(text.rbegin(), text.rend());
+  const std::string reversed_needle(needle.rbegin(), needle.rend());
+  const size_t at = find_bytes(reversed_text, reversed_needle, 0);
+  return at == std::string_view::npos ? at : text.size() - at - needle.size();
 }
 
 Value binary(Interpreter& interpreter, Operator op, const Value& a, const Value& b) {

@@ -21,5 +21,7 @@ Text escape_html(const Value& value);
 
 // Byte offset of `needle` in `text` from `from` on, or npos. Linear time.
 size_t find_bytes(std::string_view text, std::string_view needle, size_t from);
+// The last one.
+size_t find_last_bytes(std::string_view text, std::string_view needle);
 
 }  // namespace gantry::jinja

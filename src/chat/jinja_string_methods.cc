@@ -37,6 +37,9 @@ std::string_view need_string(const Value& value, const char* what) {
 
 // `from` and `to` as byte offsets of the part that start and stop choose.
 void choose_part(std::string_view text, const Value& start, const Value& stop, size_t& from, size_t& to) {
+  from = 0;
+  to = text.size();
+  if (!is_given(start) && !is_given(stop)) return;
   const auto size = static_cast<int64_t>(unicode::length(text));
   const auto place = [&](const Value& value, int64_t fallback) {
     if (!is_given(value) || value.is_none()) return fallback;
@@ -50,30 +53,31 @@ void choose_part(std::string_view text, const Value& start, const Value& stop, s
   to = unicode::byte_offset(text, static_cast<size_t>(end));
 }
 
-bool in_set(std::string_view chars, std::string_view text, size_t begin, size_t end) {
-  return chars.find(text.substr(begin, end - begin)) != kNone;
-}
-
 // How much of the white space, or of the code points in `chars`, goes at both ends.
 void strip_bounds(std::string_view text, const Value& chars, bool left, bool right, size_t& begin,
                   size_t& end) {
   begin = 0;
   end = text.size();
   const bool spaces = !is_given(chars) || chars.is_none();
-  const std::string_view set = spaces ? std::string_view() : need_string(chars, "strip arg");
-  const auto goes = [&](size_t from, size_t to) {
-    size_t at = from;
-    return spaces ? unicode::is_space(unicode::next(text, at)) : in_set(set, text, from, to);
+  std::vector<char32_t> set;
+  if (!spaces) {
+    const std::string_view wanted = need_string(chars, "strip arg");
+    for (size_t at = 0; at < wanted.size();) set.push_back(unicode::next(wanted, at));
+    std::sort(set.begin(), set.end());
+  }
+  const auto goes = [&](size_t at) {
+    const char32_t c = unicode::next(text, at);
+    return spaces ? unicode::is_space(c) : std::binary_search(set.begin(), set.end(), c);
   };
   while (left && begin < end) {
     size_t next = begin;
     unicode::next(text, next);
-    if (!goes(begin, next)) break;
+    if (!goes(begin)) break;
     begin = next;
   }
   while (right && end > begin) {
     const size_t start = unicode::previous_start(text, end);
-    if (!goes(start, end)) break;
+    if (!goes(start)) break;
     end = start;
   }
 }
@@ -83,7 +87,7 @@ Value strip(const Call& call) {
   const Value chars = call.bind("strip", {"chars"}, 0)[0];
   size_t begin = 0;
   size_t end = 0;
-  if (is_given(chars) && chars.is_string()) call.interpreter.charge(1 + chars.weight());
+  if (is_given(chars) && chars.is_string()) call.interpreter.charge(8 * chars.weight());
   strip_bounds(call.view(), chars, left, right, begin, end);
   return call.make_slice(begin, end);
 }
@@ -191,7 +195,7 @@ Value partition(const Call& call) {
   const std::string_view wanted = need_string(separator, "separator");
   if (wanted.empty()) fail("empty separator");
   call.interpreter.charge(call.self.weight());
-  const size_t at = from_right ? call.view().rfind(wanted) : find_bytes(call.view(), wanted, 0);
+  const size_t at = from_right ? find_last_bytes(call.view(), wanted) : find_bytes(call.view(), wanted, 0);
   const Value empty = Value::literal("");
   if (at == kNone) {
     return from_right ? Value::tuple({empty, empty, call.self}) : Value::tuple({call.self, empty, empty});
@@ -231,7 +235,7 @@ Value replace(const Call& call) {
   call.interpreter.charge(call.self.weight());
   const auto more = [&] { return limit < 0 || done < limit; };
   const auto put = [&] {
-    call.interpreter.charge(1 + to.size() / 32);
+    call.interpreter.charge(1 + to.cost());
     out.append(to);
     ++done;
   };
@@ -265,6 +269,7 @@ Value has_affix(const Call& call) {
   const auto bound = call.bind(name, {"affix", "start", "end"}, 1);
   size_t from = 0;
   size_t to = 0;
+  if (is_given(bound[1])) call.interpreter.charge(call.self.weight());
   choose_part(call.view(), bound[1], bound[2], from, to);
   const auto matches = [&](std::string_view affix) {
     if (from == kNone || to < from || to - from < affix.size()) return false;
@@ -301,7 +306,7 @@ Value find(const Call& call) {
   size_t at = kNone;
   if (from != kNone && from <= to) {
     const std::string_view part = call.view().substr(from, to - from);
-    at = from_right ? part.rfind(wanted) : find_bytes(part, wanted, 0);
+    at = from_right ? find_last_bytes(part, wanted) : find_bytes(part, wanted, 0);
   }
   if (at == kNone) {
     if (must_exist) fail("substring not found");
@@ -337,7 +342,7 @@ Value join(const Call& call) {
       fail("sequence item " + std::to_string(index) + ": expected str instance, " +
            std::string(item.type_name()) + " found");
     }
-    call.interpreter.charge_string(item.text().size() + call.text().size());
+    call.interpreter.charge(4 + item.text().cost() + call.text().cost());
     if (index++ > 0) out.append(call.text());
     out.append(call.self.is_markup() ? escape_html(item) : item.text());
   }

@@ -25,6 +25,8 @@ class Text {
   bool empty() const { return bytes_.empty(); }
   // Neighbouring runs differ in origin; the last one ends at size(). Empty for an empty text.
   const std::vector<Run>& runs() const { return runs_; }
+  // What a copy costs in fuel: 32 bytes or two runs count one.
+  size_t cost() const { return bytes_.size() / 32 + runs_.size() / 2; }
   // True if no byte comes from the caller's data.
   bool from_template() const { return runs_.empty() || (runs_.size() == 1 && runs_[0].from_template); }
 

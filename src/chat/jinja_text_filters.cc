@@ -77,12 +77,13 @@ Value safe(Interpreter& interpreter, const Value& value, const Arguments& argume
 
 Value escape(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
   arguments.bind("escape", {}, 0);
-  interpreter.charge(value.weight());
+  interpreter.charge(6 * value.weight());
   return interpreter.make_string(escape_html(value), true);
 }
 
 Value force_escape(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
   arguments.bind("do_forceescape", {}, 0);
+  interpreter.charge(6 * value.weight());
   return interpreter.make_string(escape_html(interpreter.make_string(interpreter.text_of(value))), true);
 }
 
@@ -131,7 +132,7 @@ Value indent(Interpreter& interpreter, const Value& value, const Arguments& argu
       if (blank || !line.text().empty()) out.append(space);
     }
     is_first = false;
-    interpreter.charge_string(space.size() + line.text().size());
+    interpreter.charge(4 + space.cost() + line.text().cost());
     out.append(line.text());
   }
   return interpreter.make_string(std::move(out), value.is_markup());
@@ -146,7 +147,7 @@ Value join(Interpreter& interpreter, const Value& value, const Arguments& argume
   for (const Value& item : visited->items) {
     const bool by_attribute = is_given(bound[1]) && !bound[1].is_none();
     const Text part = interpreter.text_of(by_attribute ? get_path(interpreter, item, bound[1]) : item);
-    interpreter.charge_string(part.size() + separator.size());
+    interpreter.charge(4 + part.cost() + separator.cost());
     if (!first) out.append(separator);
     first = false;
     out.append(part);
@@ -195,21 +196,23 @@ Value truncate(Interpreter& interpreter, const Value& value, const Arguments& ar
 
 std::string separator(const Value& value) {
   if (!value.is_string()) fail("separators must be strings, not " + std::string(value.type_name()));
+  if (value.view().size() > 64) fail("a separator of tojson is longer than 64 bytes");
   return std::string(value.view());
 }
 
 // transformers' tojson: json.dumps without HTML escapes.
 Value to_json_text(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
-  constexpr Int kIndentMax = 64;
+  constexpr size_t kIndentMax = 64;
   const auto bound = arguments.bind("tojson", {"ensure_ascii", "indent", "separators", "sort_keys"}, 0);
   JsonStyle style;
   style.ensure_ascii = is_given(bound[0]) && bound[0].truthy();
   style.sort_keys = is_given(bound[3]) && bound[3].truthy();
   if (is_given(bound[1]) && !bound[1].is_none()) {
     if (bound[1].is_string()) {
+      if (bound[1].view().size() > kIndentMax) fail("the indent of tojson is larger than 64");
       style.indent = std::string(bound[1].view());
     } else if (bound[1].is_integral()) {
-      if (bound[1].as_int() > kIndentMax) fail("the indent of tojson is larger than 64");
+      if (bound[1].as_int() > Int{kIndentMax}) fail("the indent of tojson is larger than 64");
       style.indent = std::string(static_cast<size_t>(std::max<Int>(bound[1].as_int(), 0)), ' ');
     } else {
       fail("the indent of tojson is no integer and no string");
@@ -222,7 +225,7 @@ Value to_json_text(Interpreter& interpreter, const Value& value, const Arguments
     style.item_separator = separator(parts->items[0]);
     style.key_separator = separator(parts->items[1]);
   }
-  interpreter.charge(value.weight());
+  interpreter.charge(4 * value.weight());
   return interpreter.make_string(to_json(value, style));
 }
 

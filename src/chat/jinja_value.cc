@@ -189,7 +189,7 @@ int Value::depth() const {
 }
 
 uint64_t Value::weight() const {
-  if (kind() == Kind::kString) return 1 + text().size() / 32;
+  if (kind() == Kind::kString) return 1 + text().cost();
   if (kind() == Kind::kSequence) return sequence()->weight;
   if (kind() == Kind::kDict) return dict()->weight;
   return 1;

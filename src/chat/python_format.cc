@@ -41,12 +41,14 @@ int read_number(std::string_view spec, size_t& i, int limit, const char* what) {
 }
 
 std::string digits_of(Int value, int base, bool upper) {
-  if (value < 0) value = -value;
+  __extension__ typedef unsigned __int128 Unsigned;
+  Unsigned rest = value < 0 ? -static_cast<Unsigned>(value) : static_cast<Unsigned>(value);
+  const auto radix = static_cast<Unsigned>(base);
   std::string out;
   do {
-    out.push_back((upper ? "0123456789ABCDEF" : "0123456789abcdef")[static_cast<int>(value % base)]);
-    value /= base;
-  } while (value != 0);
+    out.push_back((upper ? "0123456789ABCDEF" : "0123456789abcdef")[static_cast<int>(rest % radix)]);
+    rest /= radix;
+  } while (rest != 0);
   std::reverse(out.begin(), out.end());
   return out;
 }
@@ -230,6 +232,7 @@ Value resolve_field(Interpreter& interpreter, std::string_view field, const Argu
     size_t i = 0;
     value = position(static_cast<size_t>(read_number(name, i, 1'000'000, "the index")));
   } else {
+    interpreter.charge(arguments.named.size() / 8);
     const auto it = std::find_if(arguments.named.begin(), arguments.named.end(),
                                  [&](const auto& entry) { return entry.first == name; });
     if (it == arguments.named.end()) fail(string_repr(name));
@@ -303,7 +306,7 @@ Text format_braces(Interpreter& interpreter, const Value& format, const Argument
     }
     Value value = resolve_field(interpreter, field, arguments, automatic);
     if (conversion == 'r') {
-      interpreter.charge(value.weight());
+      interpreter.charge(4 * value.weight());
       value = interpreter.make_string(repr(value));
     } else if (conversion == 's') {
       value = interpreter.make_string(interpreter.text_of(value));
@@ -311,7 +314,7 @@ Text format_braces(Interpreter& interpreter, const Value& format, const Argument
       fail(std::string("Unknown conversion specifier '") + conversion + "'");
     }
     const Text part = format_value(interpreter, value, spec);
-    interpreter.charge_string(part.size());
+    interpreter.charge_text(part);
     out.append(format.is_markup() ? escape_html(Value::string(part)) : part);
     i = end + 1;
   }
@@ -374,7 +377,7 @@ Text format_percent(Interpreter& interpreter, const Value& format, const Value& 
     }
     Text part;
     if (type == 's' || type == 'r') {
-      interpreter.charge(value.weight());
+      interpreter.charge(4 * value.weight());
       part = type == 's' ? to_text(value) : repr(value);
       if (format.is_markup()) part = escape_html(Value::string(part, value.is_markup()));
       if (spec.precision >= 0) {
@@ -400,7 +403,7 @@ Text format_percent(Interpreter& interpreter, const Value& format, const Value& 
       fail(std::string("unsupported format character '") + type + "' (0x" +
            digits_of(static_cast<unsigned char>(type), 16, false) + ") at index " + std::to_string(i - 1));
     }
-    interpreter.charge_string(part.size());
+    interpreter.charge_text(part);
     out.append(part);
   }
   if (!by_name && used < values.size() && !arguments.is_dict() &&
