@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace gantry {
@@ -75,6 +77,11 @@ void BlockPool::retire(Ticket ticket) {
     }
   }
   limbo_.resize(kept);
+}
+
+int32_t BlockPool::returning() const {
+  return static_cast<int32_t>(std::count_if(limbo_.begin(), limbo_.end(),
+                                            [&](BlockId block) { return entry(block).references == 0; }));
 }
 
 std::string BlockPool::audit() const {

@@ -31,6 +31,9 @@ class BlockPool {
   // Tickets up to and including this one are done, on every rank. Tickets retire in order.
   void retire(Ticket ticket);
 
+  // Without references, but not yet free: what retire() will bring.
+  int32_t returning() const;
+
   int32_t references(BlockId block) const { return entry(block).references; }
   bool is_free(BlockId block) const { return entry(block).place == Place::kFree; }
 

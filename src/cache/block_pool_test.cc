@@ -40,6 +40,7 @@ TEST(BlockPool, ABlockInFlightReturnsWhenItsTicketRetires) {
   pool.release(a, Ticket{2});
   EXPECT_EQ(pool.available(), 0);
   EXPECT_FALSE(pool.allocate().has_value());
+  EXPECT_EQ(pool.returning(), 1);
   pool.retire(Ticket{1});
   EXPECT_EQ(pool.available(), 0);
   EXPECT_EQ(pool.audit(), "");

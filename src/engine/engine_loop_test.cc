@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <map>
 #include <random>
 
+#include "engine/testing/frame_collector.h"
 #include "sched/testing/simulated_device.h"
 
 namespace gantry {
@@ -43,50 +43,6 @@ class Executor : public StepExecutor {
   int64_t steps_ = kAll;
 };
 
-// Collects events by stream and waits for ends.
-class Collector : public FrameSink {
- public:
-  struct Stream {
-    std::vector<TokenId> tokens;
-    TokenEvent last;
-  };
-  void on_frame(StepFrame&& frame) override {
-    std::lock_guard lock(mutex_);
-    for (TokenEvent& event : frame.tokens) {
-      Stream& stream = streams_[{event.request.value, event.choice}];
-      EXPECT_EQ(event.index, static_cast<int32_t>(stream.tokens.size()));
-      EXPECT_EQ(stream.last.finish, FinishReason::kNone);
-      if (event.token >= 0) stream.tokens.push_back(event.token);
-      stream.last = std::move(event);
-    }
-    prompts_.insert(prompts_.end(), frame.prompts.begin(), frame.prompts.end());
-    changed_.notify_all();
-  }
-  Stream wait_for_end(uint64_t request, int32_t choice = 0) {
-    return wait(request, choice, [](const Stream& s) { return s.last.finish != FinishReason::kNone; });
-  }
-  Stream wait_for_token(uint64_t request, int32_t choice = 0) {
-    return wait(request, choice, [](const Stream& s) { return !s.tokens.empty(); });
-  }
-  std::vector<PromptLogprobs> prompts() {
-    std::lock_guard lock(mutex_);
-    return prompts_;
-  }
-
- private:
-  template <typename Predicate>
-  Stream wait(uint64_t request, int32_t choice, Predicate done) {
-    std::unique_lock lock(mutex_);
-    Stream& stream = streams_[{request, choice}];
-    EXPECT_TRUE(changed_.wait_for(lock, 60s, [&] { return done(stream); })) << "request " << request;
-    return stream;
-  }
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::map<std::pair<uint64_t, int32_t>, Stream> streams_;
-  std::vector<PromptLogprobs> prompts_;
-};
-
 constexpr int64_t kVocab = 48;
 
 SchedulerOptions options() {
@@ -118,7 +74,7 @@ struct EngineLoopTest : testing::Test {
     }
   }
   Executor executor{options()};
-  Collector collector;
+  FrameCollector collector;
   EngineLoop loop{executor, options(), kVocab};
   SimulatedModel model;
 
@@ -310,7 +266,7 @@ TEST_F(EngineLoopTest, DrainingRefusesAndFinishes) {
 TEST(EngineLoop, DestructionEndsWhatIsOpen) {
   constexpr uint64_t kRequests = 4000;
   Executor executor{options()};
-  Collector collector;
+  FrameCollector collector;
   {
     EngineLoop loop(executor, options(), kVocab);
     loop.set_sink(&collector);

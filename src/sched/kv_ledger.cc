@@ -46,20 +46,21 @@ void KvLedger::find_hits(Sequence& sequence, int32_t blocks_max) {
   }
 }
 
-bool KvLedger::admit(Sequence& sequence, int32_t first_chunk, int32_t reuse_max,
-                     bool (*policy)(const BlockDemand&, const BlockSupply&)) {
+bool KvLedger::admit(Sequence& sequence, int32_t reuse_max, int32_t running,
+                     int32_t (*policy)(const BlockDemand&, const BlockSupply&)) {
   find_hits(sequence, std::max(std::min(sequence.length() - 1, reuse_max), 0) / kTokens);
   const auto hits = static_cast<int32_t>(hits_.size());
-  const auto free_hits = static_cast<int32_t>(
+  BlockDemand demand;
+  demand.cached_free = static_cast<int32_t>(
       std::count_if(hits_.begin(), hits_.end(), [&](BlockId block) { return pool_.is_free(block); }));
-  const int32_t most = blocks_for(sequence.positions_max()) - hits;
-  const int32_t first = std::min(sequence.length(), hits * kTokens + first_chunk);
-  const int32_t now = std::max(blocks_for(first) - hits, 0);
-  if (!policy({now + free_hits, most + free_hits}, {pool_.available(), promised_})) return false;
+  demand.known = blocks_for(std::min(sequence.length(), sequence.positions_max())) - hits;
+  demand.most = blocks_for(sequence.positions_max()) - hits;
+  const int32_t promise = policy(demand, {pool_.available(), promised_, running});
+  if (promise == kNotNow) return false;
   for (const BlockId block : hits_) pool_.retain(block);
   sequence.blocks.assign(hits_.begin(), hits_.end());
-  sequence.blocks_reserved = most;
-  promised_ += most;
+  sequence.blocks_promised = promise;
+  promised_ += promise;
   sequence.blocks_on_ranks = 0;
   sequence.published = hits;
   sequence.computed = hits * kTokens;
@@ -67,18 +68,21 @@ bool KvLedger::admit(Sequence& sequence, int32_t first_chunk, int32_t reuse_max,
   return true;
 }
 
+int32_t KvLedger::missing(const Sequence& sequence, int32_t positions) {
+  return std::max(blocks_for(positions) - static_cast<int32_t>(sequence.blocks.size()), 0);
+}
+
 bool KvLedger::grow(Sequence& sequence, int32_t positions) {
-  const int32_t missing = blocks_for(positions) - static_cast<int32_t>(sequence.blocks.size());
-  if (missing <= 0) return true;
-  if (missing > pool_.available()) return false;
-  GANTRY_CHECK(missing <= sequence.blocks_reserved) << "a sequence outgrows what was promised to it";
-  for (int32_t i = 0; i < missing; ++i) {
+  const int32_t wanted = missing(sequence, positions);
+  const int32_t own = std::min(wanted, sequence.blocks_promised);
+  if (wanted > pool_.available() || wanted - own > pool_.available() - promised_) return false;
+  for (int32_t i = 0; i < wanted; ++i) {
     const auto block = pool_.allocate();
     index_.forget(*block);
     sequence.blocks.push_back(*block);
   }
-  sequence.blocks_reserved -= missing;
-  promised_ -= missing;
+  sequence.blocks_promised -= own;
+  promised_ -= own;
   return true;
 }
 
@@ -101,8 +105,8 @@ void KvLedger::release(Sequence& sequence) {
     pool_.release(*block, last);
   }
   sequence.blocks.clear();
-  promised_ -= sequence.blocks_reserved;
-  sequence.blocks_reserved = 0;
+  promised_ -= sequence.blocks_promised;
+  sequence.blocks_promised = 0;
 }
 
 }  // namespace gantry

@@ -19,12 +19,15 @@ class KvLedger {
   KvLedger(int32_t blocks, bool prefix_caching, uint64_t hash_seed);
 
   // If the policy agrees: takes the leading full blocks that are cached (but never the last known token's,
-  // nor any at or after `reuse_max` positions), promises the rest of what the sequence can need, and sets
-  // computed and planned past the hits. The first chunk will be of at most `first_chunk` rows.
-  bool admit(Sequence& sequence, int32_t first_chunk, int32_t reuse_max,
-             bool (*policy)(const BlockDemand&, const BlockSupply&));
-  // Blocks for positions [0, positions). False, and nothing changes, if they cannot be had.
+  // nor any at or after `reuse_max` positions), promises what the policy says, and sets computed and planned
+  // past the hits.
+  bool admit(Sequence& sequence, int32_t reuse_max, int32_t running,
+             int32_t (*policy)(const BlockDemand&, const BlockSupply&));
+  // Blocks for positions [0, positions): from the sequence's promise, then from what is promised to nobody.
+  // False, and nothing changes, if they cannot be had.
   bool grow(Sequence& sequence, int32_t positions);
+  // Blocks that grow() needs.
+  static int32_t missing(const Sequence& sequence, int32_t positions);
   // Offers the blocks that became full to the prefix index. Only their last ticket's result makes them so.
   void publish(Sequence& sequence);
   // Gives up all blocks; those that its tickets in flight touch are free when these retire.

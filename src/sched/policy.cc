@@ -5,8 +5,13 @@
 
 namespace gantry {
 
-bool admit_if_it_can_end(const BlockDemand& demand, const BlockSupply& supply) {
-  return demand.most <= supply.available - supply.promised;
+int32_t admit_what_is_known(const BlockDemand& demand, const BlockSupply& supply) {
+  const int32_t needed = demand.cached_free + demand.known + supply.running;
+  return needed <= supply.available - supply.promised ? demand.known : kNotNow;
+}
+
+int32_t admit_if_it_can_end(const BlockDemand& demand, const BlockSupply& supply) {
+  return demand.cached_free + demand.most <= supply.available - supply.promised ? demand.most : kNotNow;
 }
 
 bool by_priority_and_arrival(const Sequence& a, const Sequence& b) {

@@ -181,8 +181,7 @@ void Scheduler::end_with(Sequence& sequence, FinishReason reason, const std::str
 void Scheduler::end(Sequence& sequence) {
   if (sequence.state == SequenceState::kFinished) return;
   const bool ran = sequence.state == SequenceState::kRunning;
-  std::vector<Sequence*>& list = ran ? running_ : waiting_;
-  list.erase(std::find(list.begin(), list.end(), &sequence));
+  std::erase(ran ? running_ : waiting_, &sequence);
   kv_.release(sequence);
   sequence.state = SequenceState::kFinished;
   if (sequence.in_flight == 0) free_slot(sequence);
@@ -233,9 +232,9 @@ void Scheduler::advance(const StepResult& result, int64_t now_ns, StepFrame& fra
 
 void Scheduler::take_rows(Sequence& sequence, const FlightRows& rows, const SequenceResult* given,
                           const StepResult& result, int64_t now_ns, StepFrame& frame) {
-  if (rows.sampled > 0) --sequence.sampling;
   if (given != nullptr && given->scores > 0) take_scores(*sequence.request, *given, result, frame);
-  if (sequence.state == SequenceState::kFinished) return;
+  if (sequence.state == SequenceState::kFinished || rows.run != sequence.run) return;
+  if (rows.sampled > 0) --sequence.sampling;
   if (given != nullptr && given->error != SampleError::kNone) {
     end_with(sequence, FinishReason::kError, describe(given->error), now_ns, frame);
     return;

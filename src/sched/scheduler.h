@@ -70,6 +70,7 @@ class Scheduler {
     Sequence* sequence;
     int32_t rows;
     int32_t sampled;
+    uint32_t run;
   };
   struct Flight {
     Ticket ticket;
@@ -87,6 +88,9 @@ class Scheduler {
   void start(Sequence& sequence, int64_t now_ns);
   bool waits_for_sibling(const Sequence& sequence) const;
   bool may_join(const Sequence& sequence, Ticket ticket) const;
+  // Blocks for the sequence, if need be by preempting those that come after it and are not in the plan.
+  bool make_room(Sequence& sequence, int32_t positions, const StepPlan& plan);
+  void preempt(Sequence& sequence);
   bool plan_rows(Sequence& sequence, int32_t rows_max, Budget& budget, StepPlan& plan);
 
   void enqueue(Sequence& sequence);
@@ -114,7 +118,8 @@ class Scheduler {
   std::deque<Flight> flights_;         // oldest first
   std::vector<Flight> spare_;          // memory for the next ones
   int64_t next_deadline_ns_ = kNever;  // none is earlier
-  size_t next_decode_ = 0;             // of running_: who is first when not all decodes fit
+  std::vector<Sequence*> order_;       // of running_, while a plan is filled
+  bool short_of_blocks_ = false;       // somebody who runs got none, or by preemption only: nobody may start
   uint64_t last_ticket_ = 0;
   uint64_t last_sequence_ = 0;
   uint64_t last_arrival_ = 0;

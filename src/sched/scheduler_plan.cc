@@ -1,5 +1,6 @@
 // How a plan is filled: decodes first, then prompts that run, then prompts that wait.
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "sched/scheduler.h"
@@ -11,6 +12,7 @@ bool Scheduler::schedule(int64_t now_ns, StepPlan& plan) {
   if (tickets_in_flight() >= tickets_max()) return false;
   plan.ticket = Ticket{last_ticket_ + 1};
   Budget budget{options_.max_num_batched_tokens, options_.logit_rows_max};
+  short_of_blocks_ = false;
   plan_decodes(budget, plan);
   plan_prefills(budget, plan);
   admit_waiting(now_ns, budget, plan);
@@ -26,7 +28,7 @@ bool Scheduler::schedule(int64_t now_ns, StepPlan& plan) {
   flight.rows.clear();
   for (const PlanRows& rows : plan.sequences) {
     Sequence& sequence = *slots_[static_cast<size_t>(rows.slot)];
-    flight.rows.push_back({&sequence, rows.rows, rows.sampled});
+    flight.rows.push_back({&sequence, rows.rows, rows.sampled, sequence.run});
   }
   flights_.push_back(std::move(flight));
   ++counters_.steps;
@@ -41,36 +43,70 @@ bool Scheduler::may_join(const Sequence& sequence, Ticket ticket) const {
 }
 
 void Scheduler::plan_decodes(Budget& budget, StepPlan& plan) {
-  const size_t count = running_.size();
-  if (count == 0) return;
+  // Who was served longest ago is first, in case that not all fit.
+  order_.assign(running_.begin(), running_.end());
+  std::sort(order_.begin(), order_.end(), [](const Sequence* a, const Sequence* b) {
+    return std::pair(a->last_ticket, a->id) < std::pair(b->last_ticket, b->id);
+  });
   // Micro-batches of equal size keep all stages busy.
-  size_t decoding = 0;
-  for (const Sequence* sequence : running_)
-    decoding += sequence->sampling > 0 || sequence->rows_left(false) == 1;
-  const auto stages = static_cast<size_t>(options_.pipeline_stages);
-  size_t share = (decoding + stages - 1) / stages;
-  const size_t first = next_decode_ % count;
-  for (size_t i = 0; i < count && share > 0; ++i) {
-    const size_t at = (first + i) % count;
-    Sequence& sequence = *running_[at];
-    if (sequence.rows_left(options_.lookahead) != 1 || !may_join(sequence, plan.ticket)) continue;
-    if (!plan_rows(sequence, 1, budget, plan)) {
-      next_decode_ = at;
+  const auto decoding = std::count_if(order_.begin(), order_.end(), [](const Sequence* sequence) {
+    return sequence->sampling > 0 || sequence->rows_left(false) == 1;
+  });
+  auto share = (decoding + options_.pipeline_stages - 1) / options_.pipeline_stages;
+  for (Sequence* sequence : order_) {
+    if (share == 0) return;
+    if (sequence->state != SequenceState::kRunning || sequence->rows_left(options_.lookahead) != 1 ||
+        !may_join(*sequence, plan.ticket)) {
+      continue;
+    }
+    if (plan_rows(*sequence, 1, budget, plan)) {
+      --share;
+    } else if (!short_of_blocks_) {
       return;
     }
-    --share;
-    next_decode_ = at + 1;
   }
 }
 
 void Scheduler::plan_prefills(Budget& budget, StepPlan& plan) {
   const int32_t decodes = options_.max_num_batched_tokens - budget.rows;
-  for (Sequence* sequence : running_) {
+  order_.assign(running_.begin(), running_.end());
+  std::sort(order_.begin(), order_.end(),
+            [&](const Sequence* a, const Sequence* b) { return options_.policies.before(*a, *b); });
+  for (Sequence* sequence : order_) {
     const int32_t wanted = sequence->rows_left(false);
-    if (wanted <= 1) continue;
+    if (sequence->state != SequenceState::kRunning || wanted <= 1) continue;
     const int32_t chunk = options_.policies.prefill_chunk(wanted, budget.rows, decodes);
     if (chunk <= 0 || !plan_rows(*sequence, chunk, budget, plan)) return;
   }
+}
+
+bool Scheduler::make_room(Sequence& sequence, int32_t positions, const StepPlan& plan) {
+  while (!kv_.grow(sequence, positions)) {
+    short_of_blocks_ = true;
+    if (kv_.pool().returning() >= KvLedger::missing(sequence, positions)) return false;
+    Sequence* last = nullptr;
+    for (Sequence* other : running_) {
+      if (other->last_ticket == plan.ticket || !options_.policies.before(sequence, *other)) continue;
+      if (last == nullptr || options_.policies.before(*last, *other)) last = other;
+    }
+    if (last == nullptr) return false;  // those before it will end, or take its blocks
+    preempt(*last);
+  }
+  return true;
+}
+
+void Scheduler::preempt(Sequence& sequence) {
+  kv_.release(sequence);
+  free_slot(sequence);
+  std::erase(running_, &sequence);
+  sequence.state = SequenceState::kWaiting;
+  ++sequence.run;
+  sequence.computed = sequence.planned = sequence.sampling = 0;
+  sequence.published = sequence.blocks_on_ranks = 0;
+  sequence.on_ranks = sequence.sampled_on_ranks = false;
+  sequence.request->scores_planned = sequence.request->scores_received();
+  enqueue(sequence);
+  ++counters_.preemptions;
 }
 
 bool Scheduler::waits_for_sibling(const Sequence& sequence) const {
@@ -90,7 +126,7 @@ void Scheduler::admit_waiting(int64_t now_ns, Budget& budget, StepPlan& plan) {
   size_t next = 0;
   for (; next < waiting_.size(); ++next) {
     Sequence& sequence = *waiting_[next];
-    if (budget.rows <= 0 || budget.logit_rows <= 0 || free_slots_.empty()) break;
+    if (short_of_blocks_ || budget.rows <= 0 || budget.logit_rows <= 0 || free_slots_.empty()) break;
     if (waits_for_sibling(sequence)) {
       waiting_[kept++] = &sequence;
       continue;
@@ -100,7 +136,8 @@ void Scheduler::admit_waiting(int64_t now_ns, Budget& budget, StepPlan& plan) {
     RequestState& request = *sequence.request;
     const bool scores = request.wants_scores() && request.scores_planned < sequence.prompt_length();
     const int32_t reuse_max = scores ? request.scores_planned - 1 : sequence.positions_max();
-    if (!kv_.admit(sequence, chunk, reuse_max, options_.policies.admit)) break;
+    const auto running = static_cast<int32_t>(running_.size());
+    if (!kv_.admit(sequence, reuse_max, running, options_.policies.admit)) break;
     start(sequence, now_ns);
     plan_rows(sequence, std::min(chunk, sequence.rows_left(false)), budget, plan);
   }
@@ -157,7 +194,7 @@ bool Scheduler::plan_rows(Sequence& sequence, int32_t rows_max, Budget& budget, 
       out.sampled = 1 + drafts;
     }
   }
-  if (!kv_.grow(sequence, first + rows)) return false;
+  if (!make_room(sequence, first + rows, plan)) return false;
 
   if (!sequence.on_ranks) {
     sequence.on_ranks = true;

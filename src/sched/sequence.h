@@ -13,7 +13,7 @@
 namespace gantry {
 
 enum class SequenceState : uint8_t {
-  kWaiting,   // holds no slot and no blocks
+  kWaiting,   // holds no slot and no blocks; preempted, it may still be in flight
   kRunning,   // holds a slot
   kFinished,  // takes no further token; may still be in flight
 };
@@ -35,12 +35,13 @@ struct Sequence {
   int32_t in_flight = 0;  // tickets in flight
   Ticket last_ticket;     // newest ticket it was in
 
+  uint32_t run = 0;  // preemptions so far: results of rows that were planned in an earlier run are dropped
   int32_t slot = -1;
   bool on_ranks = false;          // they know this sequence by its slot
   bool sampled_on_ranks = false;  // they have its last token, and drafts after it
   std::vector<BlockId> blocks;    // block i holds positions [64 i, 64 i + 64)
   int32_t blocks_on_ranks = 0;    // of them the ranks know
-  int32_t blocks_reserved = 0;    // promised, not yet allocated
+  int32_t blocks_promised = 0;    // promised, not yet allocated
   std::vector<BlockHash> hashes;  // hashes[0] is the root, hashes[i + 1] of block i
   int32_t published = 0;          // leading blocks that were offered to the prefix index
   int32_t cached_prompt_tokens = 0;

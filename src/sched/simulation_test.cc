@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <utility>
 
@@ -20,14 +21,20 @@ TEST(Simulation, EveryInvariantHoldsForEverySeed) {
   const uint64_t first = from_environment("GANTRY_SIMULATION_FIRST", 0);
   const uint64_t seeds = from_environment("GANTRY_SIMULATION_SEEDS", 1000);
   int64_t steps = 0;
+  ReplicaStats sum;
   for (uint64_t seed = first; seed < first + seeds; ++seed) {
     Simulation simulation(random_simulation(seed), seed);
     const std::string error = simulation.run();
     ASSERT_EQ(error, "") << "seed " << seed;
     steps += simulation.steps();
+    sum.preemptions += simulation.stats().preemptions;
+    sum.prefix_hits += simulation.stats().prefix_hits;
   }
-  std::printf("%llu seeds, %lld steps\n", static_cast<unsigned long long>(seeds),
-              static_cast<long long>(steps));
+  std::printf("%llu seeds, %lld steps, %lld preemptions, %lld prefix hits\n",
+              static_cast<unsigned long long>(seeds), static_cast<long long>(steps),
+              static_cast<long long>(sum.preemptions), static_cast<long long>(sum.prefix_hits));
+  EXPECT_GT(sum.preemptions, 0);
+  EXPECT_GT(sum.prefix_hits, 0);
 }
 
 TEST(Simulation, ASeedReplaysExactly) {
@@ -168,10 +175,10 @@ std::vector<Planted> planted_faults() {
        }},
   };
   Planted everyone{"everyone is admitted", "more blocks are promised", {}};
-  everyone.policies.admit = [](const BlockDemand&, const BlockSupply&) { return true; };
+  everyone.policies.admit = [](const BlockDemand& demand, const BlockSupply&) { return demand.most; };
   faults.push_back(everyone);
   Planted nobody{"nobody is admitted", "nothing runs although requests are open", {}};
-  nobody.policies.admit = [](const BlockDemand&, const BlockSupply&) { return false; };
+  nobody.policies.admit = [](const BlockDemand&, const BlockSupply&) { return kNotNow; };
   faults.push_back(nobody);
   Planted backwards{"last come, first served", "out of order", {}};
   backwards.policies.before = [](const Sequence& a, const Sequence& b) {
@@ -190,7 +197,7 @@ TEST(Simulation, EveryPlantedFaultIsFoundByName) {
     std::string other;
     for (uint64_t seed = 0; seed < 300 && found.empty(); ++seed) {
       SimulationOptions options = random_simulation(seed);
-      options.scheduler.policies = planted.policies;
+      if (!planted.fault) options.scheduler.policies = planted.policies;
       const std::string error = Simulation(options, seed).run(planted.fault);
       (error.find(planted.message) != std::string::npos ? found : other) = error;
     }

@@ -77,7 +77,8 @@ class SimulatedDevice {
   void collect(StepResult& result) {
     // Stages and ranks write as late as this: nobody else may have used the places in the meantime.
     for (const Written& written : flights_.front().written) {
-      if (writers_[written.place] != written.sequence) fail("a block was used again while a ticket wrote to it");
+      if (writers_[written.place] != written.sequence)
+        fail("a block was used again while a ticket wrote to it");
     }
     result = std::move(flights_.front().result);
     flights_.pop_front();

@@ -15,6 +15,11 @@ int32_t between(std::mt19937_64& random, int32_t low, int32_t high) {
 }
 bool percent(std::mt19937_64& random, int32_t p) { return between(random, 0, 99) < p; }
 
+// Without a block to spare: preemption all the time.
+int32_t admit_recklessly(const BlockDemand& demand, const BlockSupply& supply) {
+  return demand.cached_free + demand.known <= supply.available - supply.promised ? demand.known : kNotNow;
+}
+
 }  // namespace
 
 SimulationOptions random_simulation(uint64_t seed) {
@@ -32,8 +37,11 @@ SimulationOptions random_simulation(uint64_t seed) {
       percent(random, 30) ? 1 + s.drafts + between(random, 0, 8) : between(random, 16, 400);
   s.logit_rows_max = 1 + s.drafts + (percent(random, 30) ? between(random, 0, 4) : between(random, 8, 80));
   s.hash_seed = random();
-  o.prompt_max = std::max(1, std::min(s.max_model_len - 2, 250));
-  o.output_max = between(random, 1, 40);
+  const int32_t admission = between(random, 0, 2);
+  if (admission == 1) s.policies.admit = admit_if_it_can_end;
+  if (admission == 2) s.policies.admit = admit_recklessly;
+  o.prompt_max = std::max(1, std::min(s.max_model_len - 2, percent(random, 50) ? 250 : 40));
+  o.output_max = percent(random, 50) ? between(random, 1, 40) : between(random, 40, 200);
   o.requests = between(random, 5, 40);
   o.arrivals_per_step = between(random, 1, 8);
   return o;

@@ -42,6 +42,7 @@ class Simulation {
   // Runs until all traffic is served. Empty if every invariant held, else the first that did not.
   std::string run(const Fault& fault = {});
   int64_t steps() const { return steps_; }
+  ReplicaStats stats() const { return scheduler_.stats(); }
   // Of all events, in order: equal for equal seeds.
   uint64_t digest() const { return digest_; }
 

@@ -115,6 +115,7 @@ void Simulation::check_order(const StepPlan& plan) {
       std::max(std::min(o.max_num_batched_tokens, o.logit_rows_max) / (1 + o.drafts), 1);
   const int64_t patience = 8 * (o.max_num_seqs / decodes_per_plan + 1 + o.pipeline_stages) + 8;
   for (const Sequence* running : peer_.running()) {
+    if (o.policies.admit != admit_if_it_can_end) break;  // otherwise it may wait for blocks
     const bool decoding = running->sampled_on_ranks && running->in_flight == 0;
     if (!decoding) continue;
     const auto last = last_planned_.find(running->id.value);
@@ -130,9 +131,9 @@ void Simulation::check_books() {
   std::map<int32_t, std::pair<const Sequence*, size_t>> first_holder;
   std::set<int32_t> slots(peer_.free_slots().begin(), peer_.free_slots().end());
   if (slots.size() != peer_.free_slots().size()) return fail("a slot is free twice");
-  int32_t reserved = 0;
+  int32_t promised = 0;
   peer_.each_sequence([&](Sequence& s) {
-    reserved += s.blocks_reserved;
+    promised += s.blocks_promised;
     if (s.state != SequenceState::kRunning && !s.blocks.empty())
       fail("a sequence that does not run holds blocks");
     if (s.slot >= 0 && !slots.insert(s.slot).second) fail("a slot is held twice");
@@ -170,7 +171,7 @@ void Simulation::check_books() {
                               holders[static_cast<size_t>(b)]));
     }
   }
-  if (reserved != peer_.promised()) fail("the promised blocks are miscounted");
+  if (promised != peer_.promised()) fail("the promised blocks are miscounted");
   if (peer_.promised() > pool.available()) fail("more blocks are promised than there are");
   for (const auto& [ticket, blocks] : touched_) {
     for (const BlockId block : blocks) {

@@ -1,0 +1,295 @@
+// The replica from submit() to frames, over a model whose logits are a hash of all that attention would read.
+#include "engine/local_replica.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <limits>
+#include <random>
+#include <thread>
+
+#include "engine/testing/frame_collector.h"
+#include "sched/testing/simulated_device.h"
+
+namespace gantry {
+namespace {
+
+constexpr int32_t kVocab = 97;
+constexpr TokenId kPoison = 96;  // a row of this token has a NaN among its logits
+
+class HashModel : public Model {
+ public:
+  explicit HashModel(std::atomic<int>* users = nullptr) : users_(users), cells_(size_t{1} << 16) {
+    config_.vocab = kVocab;
+    config_.max_position = 600;
+  }
+  const ModelConfig& config() const override { return config_; }
+  std::vector<KvLayout> kv_layouts() const override { return {KvLayout{DType::kF32, 1, 4, 4}}; }
+  uint64_t weight_bytes() const override { return 0; }
+
+  void forward(const ForwardBatch& batch, const KvStore&, float* logits) override {
+    if (users_ != nullptr) {
+      EXPECT_EQ(users_->fetch_add(1), 0) << "two models use the pool at once";
+    }
+    size_t next = 0;
+    for (const Segment& segment : batch.segments) {
+      for (int32_t i = 0; i < segment.rows; ++i) {
+        const int32_t position = segment.first_position + i;
+        const TokenId id = batch.ids[static_cast<size_t>(segment.first_row + i)];
+        cell(segment, position) = SimulatedModel::cell(position, id);
+        if (next == batch.logit_rows.size() || batch.logit_rows[next] != segment.first_row + i) continue;
+        uint64_t state = 0;
+        for (int32_t p = 0; p <= position; ++p) state = SimulatedModel::fold(state, cell(segment, p));
+        float* row = logits + next++ * kVocab;
+        for (int32_t v = 0; v < kVocab; ++v) {
+          state = SimulatedModel::mix(state + static_cast<uint64_t>(v));
+          row[v] = static_cast<float>(state % 6000) / 1000 - 3;
+        }
+        row[kPoison] = id == kPoison ? std::numeric_limits<float>::quiet_NaN() : -50.0f;
+      }
+    }
+    EXPECT_EQ(next, batch.logit_rows.size());
+    if (users_ != nullptr) users_->fetch_sub(1);
+  }
+
+ private:
+  uint64_t& cell(const Segment& segment, int32_t position) {
+    const int32_t block = segment.block_table[position / limits::kKvBlockTokens];
+    return cells_[static_cast<size_t>(block * limits::kKvBlockTokens + position % limits::kKvBlockTokens)];
+  }
+  ModelConfig config_;
+  std::atomic<int>* users_;
+  std::vector<uint64_t> cells_;
+};
+
+struct Replica {
+  explicit Replica(int32_t batched_tokens = 256, bool prefix_caching = true, uint64_t kv_cache_bytes = 0,
+                   std::atomic<int>* users = nullptr, ThreadPool* shared = nullptr,
+                   std::mutex* turn = nullptr) {
+    ReplicaOptions options;
+    options.model_id = "hash";
+    options.backend = cpu_backend("reference").value();
+    options.pool = shared != nullptr ? shared : &pool;
+    options.pool_turn = turn;
+    options.max_num_seqs = 16;
+    options.max_num_batched_tokens = batched_tokens;
+    options.prefix_caching = prefix_caching;
+    options.kv_cache_bytes = kv_cache_bytes;
+    client = start_local_replica(std::make_unique<HashModel>(users), options).value();
+    client->set_sink(&collector);
+  }
+  ~Replica() { client->set_sink(nullptr); }
+  void wait_until_empty() {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(120);
+    for (ReplicaStats s = client->stats(); s.kv_blocks_used + s.running + s.waiting != 0;
+         s = client->stats()) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+      std::this_thread::yield();
+    }
+  }
+
+  ThreadPool pool{2};
+  FrameCollector collector;
+  std::unique_ptr<ReplicaClient> client;
+};
+
+GenerateRequest random_request(uint64_t id, std::mt19937_64& random) {
+  GenerateRequest r;
+  r.id = RequestId{id};
+  const auto pick = [&](int32_t low, int32_t high) {
+    return low + static_cast<int32_t>(random() % static_cast<uint64_t>(high - low + 1));
+  };
+  const int32_t prompt = pick(1, 300);
+  for (int32_t i = 0; i < prompt; ++i)
+    r.prompt.push_back(i < 128 ? i % 90 : pick(0, 95));  // prefixes in common
+  SamplingParams& p = r.params;
+  p.max_tokens = pick(1, 40);
+  p.seed = random();
+  p.temperature = pick(0, 3) == 0 ? 0.0f : 0.8f;
+  p.top_k = pick(0, 2) == 0 ? pick(1, 50) : 0;
+  p.top_p = pick(0, 2) == 0 ? 0.9f : 1.0f;
+  p.min_p = pick(0, 3) == 0 ? 0.05f : 0.0f;
+  p.presence_penalty = pick(0, 3) == 0 ? 0.5f : 0.0f;
+  p.repetition_penalty = pick(0, 3) == 0 ? 1.2f : 1.0f;
+  p.logprobs = pick(-1, 5);
+  p.prompt_logprobs = pick(0, 3) == 0 ? pick(0, 3) : -1;
+  p.eos_token_ids = {7};
+  p.min_tokens = pick(0, 1) == 0 ? pick(0, p.max_tokens) : 0;
+  p.n = pick(0, 4) == 0 ? pick(2, 4) : 1;
+  return r;
+}
+
+bool same(const std::vector<TokenLogprob>& a, const std::vector<TokenLogprob>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const TokenLogprob& x, const TokenLogprob& y) {
+    return x.id == y.id && x.logprob == y.logprob;
+  });
+}
+
+void expect_same(const FrameCollector::Stream& a, const FrameCollector::Stream& b, uint64_t id) {
+  EXPECT_EQ(a.tokens, b.tokens) << id;
+  EXPECT_EQ(a.logprobs, b.logprobs) << id;
+  EXPECT_EQ(a.last.finish, b.last.finish) << id;
+  ASSERT_EQ(a.top.size(), b.top.size()) << id;
+  for (size_t i = 0; i < a.top.size(); ++i) EXPECT_TRUE(same(a.top[i], b.top[i])) << id << " " << i;
+}
+
+// Invariant 5: alone, together, in any chunking, with or without the prefix cache, in a tiny cache: the same
+// bits.
+TEST(LocalReplica, ARequestGivesTheSameBitsWhateverElseRuns) {
+  constexpr uint64_t kRequests = 60;
+  std::mt19937_64 random(7);
+  std::vector<GenerateRequest> requests;
+  for (uint64_t id = 1; id <= kRequests; ++id) requests.push_back(random_request(id, random));
+
+  Replica alone(600, false);
+  for (const GenerateRequest& r : requests) {
+    ASSERT_TRUE(alone.client->submit(r).ok());
+    for (int32_t c = 0; c < r.params.n; ++c) alone.collector.wait_for_end(r.id.value, c);
+  }
+  const std::vector<PromptLogprobs> alone_prompts = alone.collector.prompts();
+
+  const uint64_t block = 2 * 4 * sizeof(float) * limits::kKvBlockTokens;
+  for (const auto& [batched_tokens, kv_bytes] :
+       {std::pair<int32_t, uint64_t>{7, 0}, {64, 12 * block}, {256, 0}, {2048, 9 * block}}) {
+    Replica together(batched_tokens, true, kv_bytes);
+    for (const GenerateRequest& r : requests) {
+      GenerateRequest copy = r;
+      ASSERT_TRUE(together.client->submit(std::move(copy)).ok());
+    }
+    for (const GenerateRequest& r : requests) {
+      for (int32_t c = 0; c < r.params.n; ++c) {
+        expect_same(alone.collector.wait_for_end(r.id.value, c),
+                    together.collector.wait_for_end(r.id.value, c), r.id.value);
+      }
+    }
+    const std::vector<PromptLogprobs> prompts = together.collector.prompts();
+    ASSERT_EQ(prompts.size(), alone_prompts.size());
+    for (const PromptLogprobs& p : prompts) {
+      const auto twin = std::find_if(alone_prompts.begin(), alone_prompts.end(),
+                                     [&](const PromptLogprobs& q) { return q.request == p.request; });
+      ASSERT_NE(twin, alone_prompts.end());
+      EXPECT_TRUE(same(p.tokens, twin->tokens));
+      ASSERT_EQ(p.top.size(), twin->top.size());
+      for (size_t i = 0; i < p.top.size(); ++i) EXPECT_TRUE(same(p.top[i], twin->top[i]));
+    }
+    EXPECT_GT(together.client->stats().prefix_hits, 0);
+    together.wait_until_empty();
+  }
+}
+
+TEST(LocalReplica, EmittedTokensCountAsGenerated) {
+  std::mt19937_64 random(9);
+  for (uint64_t id = 1; id <= 20; ++id) {
+    GenerateRequest r = random_request(id, random);
+    r.params.n = 1;
+    r.params.prompt_logprobs = -1;
+    r.params.frequency_penalty = 0.7f;
+    Replica replica;
+    ASSERT_TRUE(replica.client->submit(r).ok());
+    const auto whole = replica.collector.wait_for_end(id);
+    for (size_t cut = 1; cut < whole.tokens.size(); cut += 5) {
+      Replica second;
+      GenerateRequest again = r;
+      again.emitted = {{whole.tokens.begin(), whole.tokens.begin() + static_cast<std::ptrdiff_t>(cut)}};
+      struct Tail : FrameSink {
+        void on_frame(StepFrame&& frame) override {
+          std::lock_guard lock(mutex);
+          for (const TokenEvent& e : frame.tokens) {
+            if (e.token >= 0) tokens.push_back(e.token);
+            ended = e.finish != FinishReason::kNone;
+          }
+          changed.notify_all();
+        }
+        std::mutex mutex;
+        std::condition_variable changed;
+        std::vector<TokenId> tokens;
+        bool ended = false;
+      } tail;
+      second.client->set_sink(&tail);
+      ASSERT_TRUE(second.client->submit(again).ok());
+      {
+        std::unique_lock lock(tail.mutex);
+        ASSERT_TRUE(tail.changed.wait_for(lock, std::chrono::seconds(60), [&] { return tail.ended; }));
+      }
+      second.client->set_sink(nullptr);
+      EXPECT_EQ(tail.tokens, std::vector<TokenId>(whole.tokens.begin() + static_cast<std::ptrdiff_t>(cut),
+                                                  whole.tokens.end()));
+    }
+  }
+}
+
+TEST(LocalReplica, NotFiniteLogitsFailOneRequestAlone) {
+  std::mt19937_64 random(3);
+  Replica replica;
+  for (uint64_t id = 1; id <= 8; ++id) {
+    GenerateRequest r = random_request(id, random);
+    r.params.n = 1;
+    if (id == 4) r.prompt.back() = kPoison;
+    ASSERT_TRUE(replica.client->submit(std::move(r)).ok());
+  }
+  for (uint64_t id = 1; id <= 8; ++id) {
+    const auto stream = replica.collector.wait_for_end(id);
+    EXPECT_EQ(stream.last.finish == FinishReason::kError, id == 4) << id;
+    if (id == 4) {
+      EXPECT_NE(stream.last.error.find("not finite"), std::string::npos);
+    }
+  }
+  replica.wait_until_empty();
+}
+
+TEST(LocalReplica, ReplicasOfOneProcessTakeTurnsOnThePool) {
+  ThreadPool pool(2);
+  std::mutex turn;
+  std::atomic<int> users{0};
+  Replica a(64, true, 0, &users, &pool, &turn);
+  Replica b(64, true, 0, &users, &pool, &turn);
+  std::mt19937_64 random(1);
+  for (uint64_t id = 1; id <= 40; ++id) {
+    GenerateRequest r = random_request(id, random);
+    r.params.n = 1;
+    ASSERT_TRUE(a.client->submit(r).ok());
+    ASSERT_TRUE(b.client->submit(r).ok());
+  }
+  for (uint64_t id = 1; id <= 40; ++id)
+    expect_same(a.collector.wait_for_end(id), b.collector.wait_for_end(id), id);
+}
+
+TEST(LocalReplica, AThousandRequestsWithRandomCancelsLeaveNothing) {
+  Replica replica;
+  std::mt19937_64 random(5);
+  for (uint64_t id = 1; id <= 1000; ++id) {
+    ASSERT_TRUE(replica.client->submit(random_request(id, random)).ok());
+    if (random() % 2 == 0) {
+      replica.client->cancel(RequestId{1 + random() % id}, static_cast<int32_t>(random() % 4) - 1);
+    }
+  }
+  replica.wait_until_empty();
+}
+
+TEST(LocalReplica, SaysWhatItIs) {
+  Replica replica;
+  EXPECT_EQ(replica.client->info().model_id, "hash");
+  EXPECT_EQ(replica.client->info().vocab_size, kVocab);
+  EXPECT_EQ(replica.client->info().max_model_len, 600);
+  EXPECT_EQ(replica.client->stats().kv_blocks_total, 16 * 10);
+}
+
+TEST(LocalReplica, OptionsOutOfRangeAreNamed) {
+  ThreadPool pool(1);
+  ReplicaOptions options;
+  options.backend = cpu_backend("reference").value();
+  options.pool = &pool;
+  options.max_num_seqs = 0;
+  EXPECT_EQ(start_local_replica(std::make_unique<HashModel>(), options).status().param(), "max_num_seqs");
+  options.max_num_seqs = 1;
+  options.max_num_batched_tokens = 0;
+  EXPECT_EQ(start_local_replica(std::make_unique<HashModel>(), options).status().param(),
+            "max_num_batched_tokens");
+  options.max_num_batched_tokens = 1;
+  options.max_model_len = 601;
+  EXPECT_EQ(start_local_replica(std::make_unique<HashModel>(), options).status().param(), "max_model_len");
+}
+
+}  // namespace
+}  // namespace gantry

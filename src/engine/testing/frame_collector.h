@@ -1,0 +1,71 @@
+// A sink for tests: collects events by stream and waits for them.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "protocol/replica_client.h"
+
+namespace gantry {
+
+class FrameCollector : public FrameSink {
+ public:
+  struct Stream {
+    std::vector<TokenId> tokens;
+    std::vector<float> logprobs;
+    std::vector<std::vector<TokenLogprob>> top;
+    TokenEvent last;
+
+    bool ended() const { return last.finish != FinishReason::kNone; }
+  };
+
+  void on_frame(StepFrame&& frame) override {
+    std::lock_guard lock(mutex_);
+    for (TokenEvent& event : frame.tokens) {
+      Stream& stream = streams_[{event.request.value, event.choice}];
+      EXPECT_EQ(event.index, static_cast<int32_t>(stream.tokens.size()));
+      EXPECT_FALSE(stream.ended());
+      if (event.token >= 0) {
+        stream.tokens.push_back(event.token);
+        stream.logprobs.push_back(event.logprob);
+        stream.top.push_back(event.top);
+      }
+      stream.last = std::move(event);
+    }
+    prompts_.insert(prompts_.end(), frame.prompts.begin(), frame.prompts.end());
+    changed_.notify_all();
+  }
+
+  Stream wait_for_end(uint64_t request, int32_t choice = 0) {
+    return wait(request, choice, [](const Stream& s) { return s.ended(); });
+  }
+  Stream wait_for_token(uint64_t request, int32_t choice = 0) {
+    return wait(request, choice, [](const Stream& s) { return !s.tokens.empty(); });
+  }
+  std::vector<PromptLogprobs> prompts() {
+    std::lock_guard lock(mutex_);
+    return prompts_;
+  }
+
+ private:
+  template <typename Predicate>
+  Stream wait(uint64_t request, int32_t choice, Predicate done) {
+    std::unique_lock lock(mutex_);
+    Stream& stream = streams_[{request, choice}];
+    EXPECT_TRUE(changed_.wait_for(lock, std::chrono::seconds(120), [&] { return done(stream); }))
+        << "request " << request;
+    return stream;
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<std::pair<uint64_t, int32_t>, Stream> streams_;
+  std::vector<PromptLogprobs> prompts_;
+};
+
+}  // namespace gantry
