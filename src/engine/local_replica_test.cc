@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "engine/testing/frame_collector.h"
+#include "engine/testing/random_requests.h"
 #include "sched/testing/simulated_device.h"
 
 namespace gantry {
@@ -94,85 +95,22 @@ struct Replica {
   std::unique_ptr<ReplicaClient> client;
 };
 
-GenerateRequest random_request(uint64_t id, std::mt19937_64& random) {
-  GenerateRequest r;
-  r.id = RequestId{id};
-  const auto pick = [&](int32_t low, int32_t high) {
-    return low + static_cast<int32_t>(random() % static_cast<uint64_t>(high - low + 1));
-  };
-  const int32_t prompt = pick(1, 300);
-  for (int32_t i = 0; i < prompt; ++i)
-    r.prompt.push_back(i < 128 ? i % 90 : pick(0, 95));  // prefixes in common
-  SamplingParams& p = r.params;
-  p.max_tokens = pick(1, 40);
-  p.seed = random();
-  p.temperature = pick(0, 3) == 0 ? 0.0f : 0.8f;
-  p.top_k = pick(0, 2) == 0 ? pick(1, 50) : 0;
-  p.top_p = pick(0, 2) == 0 ? 0.9f : 1.0f;
-  p.min_p = pick(0, 3) == 0 ? 0.05f : 0.0f;
-  p.presence_penalty = pick(0, 3) == 0 ? 0.5f : 0.0f;
-  p.repetition_penalty = pick(0, 3) == 0 ? 1.2f : 1.0f;
-  p.logprobs = pick(-1, 5);
-  p.prompt_logprobs = pick(0, 3) == 0 ? pick(0, 3) : -1;
-  p.eos_token_ids = {7};
-  p.min_tokens = pick(0, 1) == 0 ? pick(0, p.max_tokens) : 0;
-  p.n = pick(0, 4) == 0 ? pick(2, 4) : 1;
-  return r;
-}
-
-bool same(const std::vector<TokenLogprob>& a, const std::vector<TokenLogprob>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const TokenLogprob& x, const TokenLogprob& y) {
-    return x.id == y.id && x.logprob == y.logprob;
-  });
-}
-
-void expect_same(const FrameCollector::Stream& a, const FrameCollector::Stream& b, uint64_t id) {
-  EXPECT_EQ(a.tokens, b.tokens) << id;
-  EXPECT_EQ(a.logprobs, b.logprobs) << id;
-  EXPECT_EQ(a.last.finish, b.last.finish) << id;
-  ASSERT_EQ(a.top.size(), b.top.size()) << id;
-  for (size_t i = 0; i < a.top.size(); ++i) EXPECT_TRUE(same(a.top[i], b.top[i])) << id << " " << i;
-}
-
 // Invariant 5: alone, together, in any chunking, with or without the prefix cache, in a tiny cache: the same
 // bits.
 TEST(LocalReplica, ARequestGivesTheSameBitsWhateverElseRuns) {
   constexpr uint64_t kRequests = 60;
   std::mt19937_64 random(7);
   std::vector<GenerateRequest> requests;
-  for (uint64_t id = 1; id <= kRequests; ++id) requests.push_back(random_request(id, random));
+  for (uint64_t id = 1; id <= kRequests; ++id) requests.push_back(random_request(id, kVocab - 1, random));
 
   Replica alone(600, false);
-  for (const GenerateRequest& r : requests) {
-    ASSERT_TRUE(alone.client->submit(r).ok());
-    for (int32_t c = 0; c < r.params.n; ++c) alone.collector.wait_for_end(r.id.value, c);
-  }
-  const std::vector<PromptLogprobs> alone_prompts = alone.collector.prompts();
-
+  serve(*alone.client, alone.collector, requests, true);
   const uint64_t block = 2 * 4 * sizeof(float) * limits::kKvBlockTokens;
   for (const auto& [batched_tokens, kv_bytes] :
        {std::pair<int32_t, uint64_t>{7, 0}, {64, 12 * block}, {256, 0}, {2048, 9 * block}}) {
     Replica together(batched_tokens, true, kv_bytes);
-    for (const GenerateRequest& r : requests) {
-      GenerateRequest copy = r;
-      ASSERT_TRUE(together.client->submit(std::move(copy)).ok());
-    }
-    for (const GenerateRequest& r : requests) {
-      for (int32_t c = 0; c < r.params.n; ++c) {
-        expect_same(alone.collector.wait_for_end(r.id.value, c),
-                    together.collector.wait_for_end(r.id.value, c), r.id.value);
-      }
-    }
-    const std::vector<PromptLogprobs> prompts = together.collector.prompts();
-    ASSERT_EQ(prompts.size(), alone_prompts.size());
-    for (const PromptLogprobs& p : prompts) {
-      const auto twin = std::find_if(alone_prompts.begin(), alone_prompts.end(),
-                                     [&](const PromptLogprobs& q) { return q.request == p.request; });
-      ASSERT_NE(twin, alone_prompts.end());
-      EXPECT_TRUE(same(p.tokens, twin->tokens));
-      ASSERT_EQ(p.top.size(), twin->top.size());
-      for (size_t i = 0; i < p.top.size(); ++i) EXPECT_TRUE(same(p.top[i], twin->top[i]));
-    }
+    serve(*together.client, together.collector, requests, false);
+    expect_same_answers(alone.collector, together.collector, requests);
     EXPECT_GT(together.client->stats().prefix_hits, 0);
     together.wait_until_empty();
   }
@@ -181,7 +119,7 @@ TEST(LocalReplica, ARequestGivesTheSameBitsWhateverElseRuns) {
 TEST(LocalReplica, EmittedTokensCountAsGenerated) {
   std::mt19937_64 random(9);
   for (uint64_t id = 1; id <= 20; ++id) {
-    GenerateRequest r = random_request(id, random);
+    GenerateRequest r = random_request(id, kVocab - 1, random);
     r.params.n = 1;
     r.params.prompt_logprobs = -1;
     r.params.frequency_penalty = 0.7f;
@@ -223,7 +161,7 @@ TEST(LocalReplica, NotFiniteLogitsFailOneRequestAlone) {
   std::mt19937_64 random(3);
   Replica replica;
   for (uint64_t id = 1; id <= 8; ++id) {
-    GenerateRequest r = random_request(id, random);
+    GenerateRequest r = random_request(id, kVocab - 1, random);
     r.params.n = 1;
     if (id == 4) r.prompt.back() = kPoison;
     ASSERT_TRUE(replica.client->submit(std::move(r)).ok());
@@ -246,7 +184,7 @@ TEST(LocalReplica, ReplicasOfOneProcessTakeTurnsOnThePool) {
   Replica b(64, true, 0, &users, &pool, &turn);
   std::mt19937_64 random(1);
   for (uint64_t id = 1; id <= 40; ++id) {
-    GenerateRequest r = random_request(id, random);
+    GenerateRequest r = random_request(id, kVocab - 1, random);
     r.params.n = 1;
     ASSERT_TRUE(a.client->submit(r).ok());
     ASSERT_TRUE(b.client->submit(r).ok());
@@ -259,7 +197,7 @@ TEST(LocalReplica, AThousandRequestsWithRandomCancelsLeaveNothing) {
   Replica replica;
   std::mt19937_64 random(5);
   for (uint64_t id = 1; id <= 1000; ++id) {
-    ASSERT_TRUE(replica.client->submit(random_request(id, random)).ok());
+    ASSERT_TRUE(replica.client->submit(random_request(id, kVocab - 1, random)).ok());
     if (random() % 2 == 0) {
       replica.client->cancel(RequestId{1 + random() % id}, static_cast<int32_t>(random() % 4) - 1);
     }
