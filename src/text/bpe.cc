@@ -50,8 +50,8 @@ Bpe::Bpe(const VocabSpec& spec, BpeMerges merges, std::vector<Derivation> deriva
   // Parts are shorter than what they make.
   std::vector<TokenId> by_length(derivations_.size());
   std::iota(by_length.begin(), by_length.end(), 0);
-  std::stable_sort(by_length.begin(), by_length.end(),
-                   [&](TokenId a, TokenId b) { return length_of(a) < length_of(b); });
+  std::sort(by_length.begin(), by_length.end(),
+            [&](TokenId a, TokenId b) { return length_of(a) < length_of(b); });
   for (const TokenId id : by_length) {
     Derivation& whole_token = derivations_[static_cast<size_t>(id)];
     if (whole_token.last.rank == kNoRank) continue;

@@ -23,6 +23,7 @@ int combining_class(int32_t c) { return utf8proc_get_property(c)->combining_clas
 // Canonical ordering: a stable sort by combining class of each run of marks. (utf8proc_decompose does it by
 // exchanges, which takes quadratic time on a long run.)
 void order_marks(std::vector<int32_t>& code_points) {
+  std::vector<uint64_t> keys;
   for (size_t begin = 0; begin < code_points.size();) {
     if (combining_class(code_points[begin]) == 0) {
       ++begin;
@@ -30,9 +31,14 @@ void order_marks(std::vector<int32_t>& code_points) {
     }
     size_t end = begin;
     while (end < code_points.size() && combining_class(code_points[end]) != 0) ++end;
-    std::stable_sort(code_points.begin() + static_cast<ptrdiff_t>(begin),
-                     code_points.begin() + static_cast<ptrdiff_t>(end),
-                     [](int32_t a, int32_t b) { return combining_class(a) < combining_class(b); });
+    // Combining class, place, code point: sorting these numbers keeps the order within a class.
+    keys.clear();
+    for (size_t i = begin; i < end; ++i) {
+      keys.push_back(static_cast<uint64_t>(combining_class(code_points[i])) << 56 | (i - begin) << 24 |
+                     static_cast<uint64_t>(code_points[i]));
+    }
+    std::sort(keys.begin(), keys.end());
+    for (size_t i = begin; i < end; ++i) code_points[i] = static_cast<int32_t>(keys[i - begin] & 0xffffff);
     begin = end;
   }
 }
