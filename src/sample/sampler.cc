@@ -1,10 +1,12 @@
 #include "sample/sampler.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
 #include "base/limits.h"
+#include "sample/exp_weights.h"
 #include "sample/philox.h"
 
 namespace gantry {
@@ -22,6 +24,39 @@ TokenId first_equal(std::span<const float> logits, std::span<const float> block_
   const auto block = std::find(block_max.begin(), block_max.end(), max) - block_max.begin();
   const auto at = std::find(logits.begin() + block * kLogitBlock, logits.end(), max);
   return static_cast<TokenId>(at - logits.begin());
+}
+
+// How many of the leading candidates (sorted) hold at least `mass`; all of them if they do not.
+size_t count_of_mass(std::span<const Candidate> sorted, double mass, float max, float scale, double& held) {
+  size_t count = 0;
+  held = 0;
+  while (count < sorted.size() && (count == 0 || held < mass)) {
+    held += static_cast<double>(exp_weight(sorted[count++].logit, max, scale));
+  }
+  return count;
+}
+
+// The same without sorting all: quickselect by mass. The candidates are reordered.
+Candidate last_of_mass(std::span<Candidate> candidates, double mass, float max, float scale) {
+  constexpr size_t kSortable = 64;
+  double before = 0;
+  while (candidates.size() > kSortable) {
+    const size_t half = candidates.size() / 2;
+    std::nth_element(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(half),
+                     candidates.end(), better);
+    double held = 0;
+    for (const Candidate& c : candidates.first(half))
+      held += static_cast<double>(exp_weight(c.logit, max, scale));
+    if (before + held >= mass) {
+      candidates = candidates.first(half);
+    } else {
+      before += held;
+      candidates = candidates.subspan(half);
+    }
+  }
+  std::sort(candidates.begin(), candidates.end(), better);
+  double held = 0;
+  return candidates[count_of_mass(candidates, mass - before, max, scale, held) - 1];
 }
 
 }  // namespace
@@ -155,13 +190,14 @@ Sample Sampler::draw(std::span<const float> raw, const SamplerState& state, int3
     const bool all =
         (p.top_k <= 0 || p.top_k >= static_cast<int64_t>(logits.size())) && p.top_p >= 1 && p.min_p <= 0;
     sample.token = all ? draw_from_all(logits, max, 1 / p.temperature, uniform, scratch)
-                       : draw_from_best(logits, max, p, uniform, scratch);
+                       : draw_down_to(logits, max, 1 / p.temperature, worst_kept(logits, max, p, scratch),
+                                      uniform, scratch);
   }
   if (p.logprobs >= 0) sample.logprob = raw[static_cast<size_t>(sample.token)] - logsumexp;
   return sample;
 }
 
-// In order of id: blocks first, then within the block.
+// Blocks first, then within the block.
 TokenId Sampler::draw_from_all(std::span<const float> logits, float max, float scale, double uniform,
                                Scratch& scratch) {
   const double total = exp_weights(logits, max, scale, scratch.weights, scratch.block_sum);
@@ -186,49 +222,70 @@ TokenId Sampler::draw_from_all(std::span<const float> logits, float max, float s
   return static_cast<TokenId>(chosen);
 }
 
-// In order of rank, among the few that top_k, top_p and min_p leave.
-TokenId Sampler::draw_from_best(std::span<const float> logits, float max, const SamplingParams& p,
-                                double uniform, Scratch& scratch) {
+Candidate Sampler::worst_kept(std::span<const float> logits, float max, const SamplingParams& p,
+                              Scratch& scratch) {
+  // Few candidates reach most of the mass, mostly: these counts are tried before all are collected.
+  constexpr std::array<int64_t, 2> kCounts{64, 512};
   const float scale = 1 / p.temperature;
   const auto vocab = static_cast<int64_t>(logits.size());
   std::vector<Candidate>& best = scratch.candidates;
   const auto weight = [&](const Candidate& c) { return exp_weight(c.logit, max, scale); };
-  const bool by_count = p.top_k > 0 && p.top_k < vocab;
+  const auto last_by_min_p = [&](size_t keep) {
+    while (keep > 1 && weight(best[keep - 1]) < p.min_p) --keep;
+    return best[keep - 1];
+  };
 
-  size_t keep = 0;
-  if (by_count || p.top_p < 1) {
-    // Without top_k the mass is that of the whole row, and the count that reaches top_p is found by trying.
-    const double whole = by_count ? 0 : exp_sum(logits, max, scale);
-    for (int64_t count = by_count ? p.top_k : 64;; count *= 8) {
+  double held = 0;
+  if (p.top_k > 0 && p.top_k < vocab) {
+    best_candidates(logits, scratch.block_max, scratch.block_scratch, p.top_k, best);
+    double mass = 0;
+    for (const Candidate& c : best) mass += static_cast<double>(weight(c));
+    return last_by_min_p(p.top_p < 1 ? count_of_mass(best, p.top_p * mass, max, scale, held) : best.size());
+  }
+  const double mass = p.top_p < 1 ? p.top_p * exp_sum(logits, max, scale) : 0;
+  if (p.top_p < 1) {
+    for (const int64_t count : kCounts) {
       best_candidates(logits, scratch.block_max, scratch.block_scratch, count, best);
-      double mass = whole;
-      if (by_count) {
-        for (const Candidate& c : best) mass += static_cast<double>(weight(c));
-      }
-      double sum = 0;
-      keep = 0;
-      while (keep < best.size() && (keep == 0 || p.top_p >= 1 || sum < static_cast<double>(p.top_p) * mass)) {
-        sum += static_cast<double>(weight(best[keep++]));
-      }
-      const bool reached = p.top_p >= 1 || sum >= static_cast<double>(p.top_p) * mass;
-      if (by_count || reached || count >= vocab) break;
+      const size_t keep = count_of_mass(best, mass, max, scale, held);
+      if (held >= mass) return last_by_min_p(keep);
     }
-  } else {
-    // A margin for the rounding of the logarithm; the exact test follows.
-    candidates_from(logits, scratch.block_max, max + (std::log(p.min_p) - 0.01f) * p.temperature, best);
-    keep = best.size();
   }
-  while (keep > 1 && weight(best[keep - 1]) < p.min_p) --keep;
+  // Those with any weight, and of at least min_p (with a margin for the logarithm's rounding: the test is exact).
+  const float lowest = p.min_p > 0 ? std::log(p.min_p) - 0.01f : -88.0f;
+  candidates_from(logits, scratch.block_max, max + lowest * p.temperature, best);
+  std::erase_if(best, [&](const Candidate& c) { return weight(c) < p.min_p; });
+  if (p.top_p < 1) return last_of_mass(best, mass, max, scale);
+  return *std::max_element(best.begin(), best.end(), better);  // the worst: `better` sorts the best first
+}
 
+TokenId Sampler::draw_down_to(std::span<const float> logits, float max, float scale, const Candidate& worst,
+                              double uniform, const Scratch& scratch) {
+  // Visits the kept tokens in order of id until `visit` returns true.
+  const auto each_kept = [&](auto visit) {
+    for (size_t b = 0; b < scratch.block_max.size(); ++b) {
+      if (scratch.block_max[b] < worst.logit) continue;
+      const size_t end = std::min(logits.size(), (b + 1) * kLogitBlock);
+      for (size_t i = b * kLogitBlock; i < end; ++i) {
+        const Candidate c{logits[i], static_cast<TokenId>(i)};
+        if (better(worst, c)) continue;
+        if (visit(c.id, static_cast<double>(exp_weight(c.logit, max, scale)))) return;
+      }
+    }
+  };
   double total = 0;
-  for (size_t i = 0; i < keep; ++i) total += static_cast<double>(weight(best[i]));
+  each_kept([&](TokenId, double weight) {
+    total += weight;
+    return false;
+  });
   double left = uniform * total;
-  for (size_t i = 0; i < keep; ++i) {
-    const auto w = static_cast<double>(weight(best[i]));
-    if (left < w) return best[i].id;
-    left -= w;
-  }
-  return best[keep - 1].id;
+  TokenId chosen = worst.id;  // the last with any weight, if rounding leaves `left` above 0
+  each_kept([&](TokenId id, double weight) {
+    if (weight > 0) chosen = id;
+    const bool found = left < weight;
+    left -= weight;
+    return found;
+  });
+  return chosen;
 }
 
 }  // namespace gantry

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "protocol/replica_client.h"
-#include "sample/logits_math.h"
+#include "sample/candidates.h"
 #include "sample/token_counts.h"
 
 namespace gantry {
@@ -78,8 +78,11 @@ class Sampler {
                       std::span<TokenLogprob> top);
   static TokenId draw_from_all(std::span<const float> logits, float max, float scale, double uniform,
                                Scratch& scratch);
-  static TokenId draw_from_best(std::span<const float> logits, float max, const SamplingParams& params,
-                                double uniform, Scratch& scratch);
+  // The last of those that top_k, top_p and min_p keep, in order of rank.
+  static Candidate worst_kept(std::span<const float> logits, float max, const SamplingParams& params,
+                              Scratch& scratch);
+  static TokenId draw_down_to(std::span<const float> logits, float max, float scale, const Candidate& worst,
+                              double uniform, const Scratch& scratch);
 
   std::vector<Scratch> scratch_;
 };

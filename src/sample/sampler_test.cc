@@ -83,8 +83,9 @@ TEST(Sampler, GreedyTakesTheBestAndOfEqualOnesTheLowestId) {
 }
 
 TEST(Sampler, DrawsFollowTheTargetDistribution) {
-  const std::vector<float> row = random_row(300, 3);
-  std::vector<SamplingParams> cases(8);
+  const std::vector<float> small = random_row(300, 3);
+  const std::vector<float> large = random_row(1500, 5);
+  std::vector<SamplingParams> cases(10);
   cases[1].temperature = 0.5f;
   cases[2].top_k = 5;
   cases[3].top_p = 0.8f;
@@ -96,15 +97,20 @@ TEST(Sampler, DrawsFollowTheTargetDistribution) {
   cases[6].temperature = 1.5f;
   cases[7].top_p = 0.999f;
   cases[7].temperature = 2;
+  cases[8].top_p = 0.99f;  // of 1,500 tokens: more than are tried by sorting
+  cases[8].temperature = 2;
+  cases[9] = cases[8];
+  cases[9].min_p = 0.02f;
   for (size_t c = 0; c < cases.size(); ++c) {
     cases[c].seed = 11 * c;
+    const std::vector<float>& row = c < 8 ? small : large;
     const std::map<TokenId, double> expected = target(row, cases[c]);
     const SamplerState state = state_of(cases[c], row.size());
-    Sampler sampler(300, 1);
+    Sampler sampler(static_cast<int64_t>(row.size()), 1);
     Top top;
-    constexpr int kDraws = 20'000;
+    const int draws = c < 8 ? 20'000 : 5'000;
     std::map<TokenId, int> seen;
-    for (int32_t position = 0; position < kDraws; ++position) {
+    for (int32_t position = 0; position < draws; ++position) {
       ++seen[sampler.draw(row, state, position, top, 0).token];
     }
     double chi_squared = 0;
@@ -112,12 +118,12 @@ TEST(Sampler, DrawsFollowTheTargetDistribution) {
     int rare_seen = 0;
     int bins = 0;
     for (const auto& [id, p] : expected) {
-      if (p * kDraws < 8) {
-        rare += p * kDraws;
+      if (p * draws < 8) {
+        rare += p * draws;
         rare_seen += seen[id];
         continue;
       }
-      chi_squared += std::pow(seen[id] - p * kDraws, 2) / (p * kDraws);
+      chi_squared += std::pow(seen[id] - p * draws, 2) / (p * draws);
       ++bins;
     }
     for (const auto& [id, count] : seen) EXPECT_TRUE(count == 0 || expected.count(id)) << "case " << c;

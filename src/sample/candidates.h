@@ -1,5 +1,4 @@
-// Passes over one row of logits. Each adds in a fixed order that depends on the row's length alone, so that a
-// row gives the same bits wherever it is computed.
+// The best of one row of logits, without sorting it: maxima of blocks bound what can be among them.
 #pragma once
 
 #include <cstdint>
@@ -17,15 +16,6 @@ inline constexpr int64_t logit_blocks(int64_t vocab) { return (vocab + kLogitBlo
 // block_max[b] is the largest of logits [64 b, 64 b + 64). False if any is NaN or +infinity.
 bool block_maxima(std::span<const float> logits, std::span<float> block_max);
 
-// exp((logits[i] - shift) * scale) for shift >= every logit and scale > 0; exactly 0 below e^-87 and for
-// -infinity. Relative error under 2e-7.
-// Writes weights [vocab] and their sums by block; returns the sum of all.
-double exp_weights(std::span<const float> logits, float shift, float scale, std::span<float> weights,
-                   std::span<double> block_sum);
-// The sum alone: the same bits.
-double exp_sum(std::span<const float> logits, float shift, float scale);
-float exp_weight(float logit, float shift, float scale);
-
 struct Candidate {
   float logit;
   TokenId id;
@@ -38,7 +28,7 @@ inline bool better(const Candidate& a, const Candidate& b) {
 // while `out` has not grown to its greatest use.
 void best_candidates(std::span<const float> logits, std::span<const float> block_max,
                      std::span<float> block_scratch, int64_t count, std::vector<Candidate>& out);
-// All of at least `bound`, sorted.
+// All of at least `bound`, in order of id.
 void candidates_from(std::span<const float> logits, std::span<const float> block_max, float bound,
                      std::vector<Candidate>& out);
 

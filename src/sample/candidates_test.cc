@@ -1,4 +1,4 @@
-#include "sample/logits_math.h"
+#include "sample/candidates.h"
 
 #include <gtest/gtest.h>
 
@@ -20,33 +20,7 @@ std::vector<float> random_row(size_t vocab, uint64_t seed, bool ties = false) {
   return row;
 }
 
-TEST(LogitsMath, ExpIsAccurateAndZeroForMaskedTokens) {
-  for (float x = 0; x > -87; x -= 0.0137f) {
-    const double exact = std::exp(static_cast<double>(x));
-    EXPECT_NEAR(exp_weight(x, 0, 1) / exact, 1, 2e-7) << x;
-  }
-  EXPECT_EQ(exp_weight(0, 0, 1), 1.0f);
-  EXPECT_EQ(exp_weight(-kInfinity, 0, 1), 0.0f);
-  EXPECT_EQ(exp_weight(-88, 0, 1), 0.0f);
-  EXPECT_EQ(exp_weight(-std::numeric_limits<float>::max(), 3, 1e4f), 0.0f);
-}
-
-TEST(LogitsMath, SumsAgreeWithDoublePrecisionForRaggedSizes) {
-  for (const size_t vocab : {1u, 15u, 16u, 17u, 63u, 64u, 65u, 100u, 1000u, 49'152u}) {
-    const std::vector<float> row = random_row(vocab, vocab);
-    const float max = *std::max_element(row.begin(), row.end());
-    double exact = 0;
-    for (const float x : row) exact += std::exp((static_cast<double>(x) - max) * 0.7);
-    std::vector<float> weights(vocab);
-    std::vector<double> sums(static_cast<size_t>(logit_blocks(static_cast<int64_t>(vocab))));
-    const double sum = exp_weights(row, max, 0.7f, weights, sums);
-    EXPECT_NEAR(sum / exact, 1, 1e-6) << vocab;
-    EXPECT_EQ(sum, exp_sum(row, max, 0.7f)) << vocab;
-    for (size_t i = 0; i < vocab; ++i) EXPECT_EQ(weights[i], exp_weight(row[i], max, 0.7f));
-  }
-}
-
-TEST(LogitsMath, BlockMaximaFindWhatIsNotFinite) {
+TEST(Candidates, BlockMaximaFindWhatIsNotFinite) {
   for (const size_t vocab : {1u, 63u, 130u}) {
     std::vector<float> row = random_row(vocab, 1);
     std::vector<float> maxima(static_cast<size_t>(logit_blocks(static_cast<int64_t>(vocab))));
@@ -69,7 +43,7 @@ TEST(LogitsMath, BlockMaximaFindWhatIsNotFinite) {
   }
 }
 
-TEST(LogitsMath, BestCandidatesAreThoseOfAFullSort) {
+TEST(Candidates, BestCandidatesAreThoseOfAFullSort) {
   for (const bool ties : {false, true}) {
     for (const size_t vocab : {1u, 64u, 200u, 5000u}) {
       const std::vector<float> row = random_row(vocab, vocab, ties);
@@ -88,6 +62,8 @@ TEST(LogitsMath, BestCandidatesAreThoseOfAFullSort) {
       candidates_from(row, maxima, 3.0f, best);
       EXPECT_EQ(static_cast<std::ptrdiff_t>(best.size()),
                 std::count_if(row.begin(), row.end(), [](float x) { return x >= 3.0f; }));
+      for (size_t i = 1; i < best.size(); ++i) EXPECT_LT(best[i - 1].id, best[i].id);
+      std::sort(best.begin(), best.end(), better);
       for (size_t i = 0; i < best.size(); ++i) EXPECT_EQ(best[i].id, sorted[i].id);
     }
   }

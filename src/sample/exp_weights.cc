@@ -1,16 +1,16 @@
-#include "sample/logits_math.h"
+#include "sample/exp_weights.h"
 
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <functional>
-#include <limits>
+#include <cstdint>
+
+#include "sample/candidates.h"
 
 namespace gantry {
 namespace {
 
 constexpr int kLanes = 16;
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // Cephes' expf: range reduction by ln 2 in two parts, then a polynomial of degree 5 on [-ln2/2, ln2/2].
 // Branch-free, so that the compiler makes vectors of it.
@@ -58,34 +58,6 @@ double block_exp(const float* logits, int64_t count, float shift, float scale, f
 
 }  // namespace
 
-bool block_maxima(std::span<const float> logits, std::span<float> block_max) {
-  int bad = 0;
-  const auto vocab = static_cast<int64_t>(logits.size());
-  for (int64_t begin = 0, b = 0; begin < vocab; begin += kLogitBlock, ++b) {
-    const float* x = logits.data() + begin;
-    const int64_t count = std::min<int64_t>(kLogitBlock, vocab - begin);
-    std::array<float, kLanes> lanes;
-    std::array<int, kLanes> wrong{};
-    lanes.fill(-kInfinity);
-    int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) {
-      for (size_t l = 0; l < kLanes; ++l) {
-        const float v = x[i + static_cast<int64_t>(l)];
-        lanes[l] = v > lanes[l] ? v : lanes[l];
-        wrong[l] |= v < kInfinity ? 0 : 1;
-      }
-    }
-    for (size_t l = 0; i + static_cast<int64_t>(l) < count; ++l) {
-      const float v = x[i + static_cast<int64_t>(l)];
-      lanes[l] = v > lanes[l] ? v : lanes[l];
-      wrong[l] |= v < kInfinity ? 0 : 1;
-    }
-    block_max[static_cast<size_t>(b)] = *std::max_element(lanes.begin(), lanes.end());
-    for (const int w : wrong) bad |= w;
-  }
-  return bad == 0;
-}
-
 double exp_weights(std::span<const float> logits, float shift, float scale, std::span<float> weights,
                    std::span<double> block_sum) {
   const auto vocab = static_cast<int64_t>(logits.size());
@@ -110,44 +82,5 @@ double exp_sum(std::span<const float> logits, float shift, float scale) {
 }
 
 float exp_weight(float logit, float shift, float scale) { return exp_nonpositive((logit - shift) * scale); }
-
-void candidates_from(std::span<const float> logits, std::span<const float> block_max, float bound,
-                     std::vector<Candidate>& out) {
-  out.clear();
-  for (size_t b = 0; b < block_max.size(); ++b) {
-    if (block_max[b] < bound) continue;
-    const size_t end = std::min(logits.size(), (b + 1) * kLogitBlock);
-    for (size_t i = b * kLogitBlock; i < end; ++i) {
-      if (logits[i] >= bound) out.push_back({logits[i], static_cast<TokenId>(i)});
-    }
-  }
-  std::sort(out.begin(), out.end(), better);
-}
-
-void best_candidates(std::span<const float> logits, std::span<const float> block_max,
-                     std::span<float> block_scratch, int64_t count, std::vector<Candidate>& out) {
-  out.clear();
-  count = std::min(count, static_cast<int64_t>(logits.size()));
-  // At least `count` logits reach the count-th largest block maximum.
-  float bound = -kInfinity;
-  if (count <= static_cast<int64_t>(block_max.size())) {
-    std::copy(block_max.begin(), block_max.end(), block_scratch.begin());
-    const auto nth = block_scratch.begin() + (count - 1);
-    std::nth_element(block_scratch.begin(), nth,
-                     block_scratch.begin() + static_cast<int64_t>(block_max.size()), std::greater<>());
-    bound = *nth;
-  }
-  for (size_t b = 0; b < block_max.size(); ++b) {
-    if (block_max[b] < bound) continue;
-    const size_t end = std::min(logits.size(), (b + 1) * kLogitBlock);
-    for (size_t i = b * kLogitBlock; i < end; ++i) {
-      if (logits[i] >= bound) out.push_back({logits[i], static_cast<TokenId>(i)});
-    }
-  }
-  const auto last = out.begin() + count;
-  if (last != out.end()) std::nth_element(out.begin(), last - 1, out.end(), better);
-  out.erase(last, out.end());
-  std::sort(out.begin(), out.end(), better);
-}
 
 }  // namespace gantry
