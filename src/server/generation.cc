@@ -187,9 +187,8 @@ void Generation::observe(const Event& event, Choice& choice) {
     metrics_.queue_time(seconds(token.queue_ns));
     metrics_.prefill_time(seconds(token.prefill_ns));
     if (token.choice == 0) {
-      const auto prompt = static_cast<int64_t>(spec_.prompts[static_cast<size_t>(event.prompt)].ids.size());
-      metrics_.prompt_tokens(prompt);
-      metrics_.prefix_cache(prompt, token.cached_prompt_tokens);
+      const size_t prompt = spec_.prompts[static_cast<size_t>(event.prompt)].ids.size();
+      metrics_.prompt_tokens(static_cast<int64_t>(prompt));
       cached_tokens_ += token.cached_prompt_tokens;
     }
   }

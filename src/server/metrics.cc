@@ -63,10 +63,6 @@ class PrometheusModelMetrics : public ModelMetrics {
 
   void prompt_tokens(int64_t count) override { prompt_tokens_.Increment(static_cast<double>(count)); }
   void generation_tokens(int64_t count) override { generation_tokens_.Increment(static_cast<double>(count)); }
-  void prefix_cache(int64_t queries, int64_t hits) override {
-    cache_queries_.Increment(static_cast<double>(queries));
-    cache_hits_.Increment(static_cast<double>(hits));
-  }
   void time_to_first_token(double seconds) override { ttft_.Observe(seconds); }
   void inter_token_latency(double seconds) override { itl_.Observe(seconds); }
   void queue_time(double seconds) override { queue_.Observe(seconds); }
@@ -92,12 +88,19 @@ class PrometheusModelMetrics : public ModelMetrics {
     kv_usage_.Set(stats.kv_blocks_total > 0
                       ? static_cast<double>(stats.kv_blocks_used) / static_cast<double>(stats.kv_blocks_total)
                       : 0);
-    const std::lock_guard lock(steps_mutex_);
-    steps_.Increment(static_cast<double>(std::max<int64_t>(0, stats.steps - steps_seen_)));
-    steps_seen_ = std::max(steps_seen_, stats.steps);
+    const std::lock_guard lock(mutex_);
+    advance(steps_, seen_.steps, stats.steps);
+    advance(cache_queries_, seen_.prefix_queries, stats.prefix_queries);
+    advance(cache_hits_, seen_.prefix_hits, stats.prefix_hits);
+    advance(preemptions_, seen_.preemptions, stats.preemptions);
   }
 
  private:
+  // A replica that was replaced counts from zero again; ours go on.
+  static void advance(Counter& counter, int64_t& seen, int64_t now) {
+    counter.Increment(static_cast<double>(now >= seen ? now - seen : now));
+    seen = now;
+  }
   Gauge& gauge(const char* name, const char* help) {
     return prometheus::BuildGauge().Name(name).Help(help).Register(registry_).Add(labels_);
   }
@@ -153,8 +156,8 @@ class PrometheusModelMetrics : public ModelMetrics {
       histogram("gantry_request_generation_tokens", "Generated tokens of a request.", kTokenCountBuckets);
   std::array<Counter*, 4> ends_ = {end_counter("stop"), end_counter("length"), end_counter("abort"),
                                    end_counter("error")};
-  std::mutex steps_mutex_;
-  int64_t steps_seen_ = 0;
+  std::mutex mutex_;
+  ReplicaStats seen_;  // under mutex_
 };
 
 }  // namespace

@@ -18,8 +18,6 @@ class ModelMetrics {
   virtual ~ModelMetrics() = default;
   virtual void prompt_tokens(int64_t count) = 0;
   virtual void generation_tokens(int64_t count) = 0;
-  // Prompt tokens that were looked up in the prefix cache, and those that were found.
-  virtual void prefix_cache(int64_t queries, int64_t hits) = 0;
   virtual void time_to_first_token(double seconds) = 0;
   virtual void inter_token_latency(double seconds) = 0;
   // From the engine, once per choice.
