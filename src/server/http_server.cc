@@ -9,6 +9,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -65,7 +66,7 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
     asio::co_spawn(
         sweep_.get_executor(), [self = shared_from_this()] { return self->sweep(); }, asio::detached);
     for (int i = 0; i < state_->options.io_threads; ++i) {
-      threads_.emplace_back([state = state_] { state->io.run(); });
+      threads_.emplace_back([state = state_] { run_io(*state); });
     }
   }
 
@@ -101,6 +102,18 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
   }
 
  private:
+  // A handler that throws (out of memory) costs its own request; the thread goes on.
+  static void run_io(HttpServerState& state) {
+    while (true) {
+      try {
+        state.io.run();
+        return;
+      } catch (const std::exception& error) {
+        log::error("an I/O handler failed: {}", error.what());
+      }
+    }
+  }
+
   template <typename Fn>
   void for_each(Fn fn) {
     const std::lock_guard lock(state_->mutex);

@@ -35,25 +35,25 @@ struct ReplicaHealth {
 
 // What generation_config.json sets for requests that do not.
 struct SamplingDefaults {
-  std::optional<float> temperature;
-  std::optional<float> top_p;
-  std::optional<int32_t> top_k;
-  std::optional<float> min_p;
-  std::optional<float> repetition_penalty;
+  std::optional<float> temperature{};
+  std::optional<float> top_p{};
+  std::optional<int32_t> top_k{};
+  std::optional<float> min_p{};
+  std::optional<float> repetition_penalty{};
 };
 
 // A loaded model. All that is pointed to outlives the server.
 struct ServedModel {
-  std::string id;
-  std::vector<std::string> aliases;  // other names that requests may use
+  std::string id{};
+  std::vector<std::string> aliases{};  // other names that requests may use
   Front* front = nullptr;
   const Tokenizer* tokenizer = nullptr;         // null: token ids only
   const ChatTemplate* chat_template = nullptr;  // null: no chat
-  std::vector<TokenId> eos;                     // end a generation, beside the tokenizer's own
-  SamplingDefaults defaults;
+  std::vector<TokenId> eos{};                   // end a generation, beside the tokenizer's own
+  SamplingDefaults defaults{};
   int64_t created = 0;  // unix seconds
   // Null: one replica of one rank, in this process.
-  std::function<std::vector<ReplicaHealth>()> replicas;
+  std::function<std::vector<ReplicaHealth>()> replicas{};
 };
 
 // A served model with what is derived from it once.
@@ -67,7 +67,7 @@ struct LoadedModel {
 };
 
 struct LoadProgress {
-  std::string phase;
+  std::string phase{};
   uint64_t done = 0;
   uint64_t total = 0;  // 0: unknown
 };

@@ -12,11 +12,11 @@
 namespace gantry {
 
 struct ServerOptions {
-  HttpServerOptions http;
-  std::vector<std::string> api_keys;  // any of them opens every route; empty: no key is asked for
-  bool vllm_metric_names = false;     // beside Gantry's own
-  int worker_threads = 2;             // for bodies, templates, tokenising
-  std::string version;
+  HttpServerOptions http{};
+  std::vector<std::string> api_keys{};  // any of them opens every route; empty: no key is asked for
+  bool vllm_metric_names = false;       // beside Gantry's own
+  int worker_threads = 2;               // for bodies, templates, tokenising
+  std::string version{};
 };
 
 class Server {

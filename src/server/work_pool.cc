@@ -1,6 +1,9 @@
 #include "server/work_pool.h"
 
+#include <exception>
+
 #include "base/limits.h"
+#include "base/log.h"
 
 namespace gantry {
 
@@ -38,7 +41,11 @@ void WorkPool::work() {
     tasks_.pop_front();
     bytes_ -= task.bytes;
     lock.unlock();
-    task.run();
+    try {
+      task.run();
+    } catch (const std::exception& error) {
+      log::error("a worker's task failed: {}", error.what());  // the request it held is answered with 500
+    }
     task = {};
     lock.lock();
   }
