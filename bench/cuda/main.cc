@@ -1,6 +1,6 @@
 // Checks of the sm90 kernels against kernels/reference, and their times beside the floors:
 //   gantry_bench_cuda [--check] [--time] [--sweep] [--only NAME] [--json FILE]
-// With neither --check nor --time: both. NAME: decode_gemm, experts, mla_decode, elementwise.
+// With neither --check nor --time: both. NAME: decode_gemm, experts, mla_decode, layer, elementwise.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -23,6 +23,7 @@ constexpr Suite kSuites[] = {
     {"decode_gemm", check_decode_gemm, time_decode_gemm},
     {"experts", check_experts, [](Report& report, bool) { time_experts(report); }},
     {"mla_decode", check_mla_decode, [](Report& report, bool) { time_mla_decode(report); }},
+    {"layer", check_layer, [](Report& report, bool) { time_layer(report); }},
     {"elementwise", check_elementwise, [](Report& report, bool) { time_elementwise(report); }},
 };
 

@@ -14,6 +14,9 @@ void time_experts(Report& report);
 void check_mla_decode(Report& report);
 void time_mla_decode(Report& report);
 
+void check_layer(Report& report);
+void time_layer(Report& report);
+
 void check_elementwise(Report& report);
 void time_elementwise(Report& report);
 

@@ -17,11 +17,12 @@ struct Params {
   __nv_bfloat16* out;
   float* out_f32;
   int x_scale_stride, m, n, kblocks, split, stages;
+  int x_step, out_step, out_stride;  // of the batch, blockIdx.z
 };
 
 __device__ __forceinline__ void store(const Params& p, int token, int row, float value) {
   if (token >= p.m || row >= p.n) return;
-  const int64_t at = int64_t{token} * p.n + row;
+  const int64_t at = int64_t{token} * p.out_stride + int64_t{blockIdx.z} * p.out_step + row;
   if (p.out_f32 != nullptr) {
     p.out_f32[at] = value;
   } else {
@@ -31,7 +32,7 @@ __device__ __forceinline__ void store(const Params& p, int token, int row, float
 
 __device__ __forceinline__ void store4(const Params& p, int token, int row, float4 v) {
   if (token >= p.m || row >= p.n) return;  // N is a multiple of 8: the four are in or out together
-  const int64_t at = int64_t{token} * p.n + row;
+  const int64_t at = int64_t{token} * p.out_stride + int64_t{blockIdx.z} * p.out_step + row;
   if (p.out_f32 != nullptr) {
     *reinterpret_cast<float4*>(p.out_f32 + at) = v;
   } else {
@@ -40,8 +41,8 @@ __device__ __forceinline__ void store4(const Params& p, int token, int row, floa
   }
 }
 
-// Grid [tiles of 64 * kGroups rows, split], clusters of [1, split]. Warpgroups 0 .. kGroups - 1 multiply; the
-// last warp feeds the ring.
+// Grid [tiles of 64 * kGroups rows, split, batch], clusters of [1, split]. Warpgroups 0 .. kGroups - 1
+// multiply; the last warp feeds the ring.
 template <int kTokens, int kGroups, bool kFp8>
 __global__ __launch_bounds__(kGroups * 128 + 32) void decode_gemm_kernel(const __grid_constant__ Params p) {
   constexpr int kRows = 64 * kGroups;
@@ -84,11 +85,13 @@ __global__ __launch_bounds__(kGroups * 128 + 32) void decode_gemm_kernel(const _
       prefetch_map(&p.x);
       auto load_weights = [&](int i, int stage) {
         mbarrier_expect(full + stage, kStageBytes);
-        tma_load(a_ring + stage * kABytes, &p.weight, (first_block + i) * kElements, first_row, full + stage,
-                 kEvictFirst);
+        tma_load(a_ring + stage * kABytes, &p.weight, (first_block + i) * kElements,
+                 static_cast<int>(blockIdx.z) * p.n + first_row, full + stage, kEvictFirst);
       };
       auto load_x = [&](int i, int stage) {
-        tma_load(b_ring + stage * kBBytes, &p.x, (first_block + i) * kElements, 0, full + stage, kEvictLast);
+        tma_load(b_ring + stage * kBBytes, &p.x,
+                 static_cast<int>(blockIdx.z) * p.x_step + (first_block + i) * kElements, 0, full + stage,
+                 kEvictLast);
         if constexpr (kFp8) {
           bulk_load(scale_ring + stage * kTokens, p.x_scale + int64_t{first_block + i} * p.x_scale_stride,
                     kTokens * 4, full + stage);
@@ -220,7 +223,8 @@ Status launch_tokens(const DecodeGemmArgs& args, const Params& params, const Lau
 }  // namespace
 
 Result<DecodeGemmArgs> plan_decode_gemm(const DecodeGemmShape& shape, const DecodeGemmConfig& config,
-                                        const void* weight, const void* x, int x_rows_max) {
+                                        const void* weight, const void* x, int x_rows_max,
+                                        const DecodeGemmBatch& batch) {
   if (config.tokens < shape.m || (config.rows != 64 && config.rows != 128) || shape.n % 8 != 0 ||
       k_blocks(shape) == 0) {
     return internal_error("no decode GEMM for " + std::to_string(shape.m) + " x " + std::to_string(shape.n) +
@@ -229,18 +233,21 @@ Result<DecodeGemmArgs> plan_decode_gemm(const DecodeGemmShape& shape, const Deco
   DecodeGemmArgs args{};
   args.shape = shape;
   args.config = config;
+  args.batch = batch;
   const bool fp8 = shape.type == GemmType::kE4m3;
   const int element = fp8 ? 1 : 2;
   TensorMapSpec spec{.type = fp8 ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
                      .element_bytes = element,
                      .base = weight,
                      .cols = static_cast<uint64_t>(shape.k),
-                     .rows = static_cast<uint64_t>(shape.n),
+                     .rows = static_cast<uint64_t>(shape.n) * static_cast<uint64_t>(batch.count),
                      .row_stride = static_cast<uint64_t>(shape.k) * static_cast<uint64_t>(element),
                      .box_cols = static_cast<uint32_t>(kRowBytes / element),
                      .box_rows = static_cast<uint32_t>(config.rows)};
   GANTRY_ASSIGN_OR_RETURN(args.weight, make_tensor_map(spec));
   spec.base = x;
+  spec.cols = static_cast<uint64_t>(batch.x_cols > 0 ? batch.x_cols : shape.k);
+  spec.row_stride = spec.cols * static_cast<uint64_t>(element);
   spec.rows = static_cast<uint64_t>(x_rows_max);
   spec.box_rows = static_cast<uint32_t>(config.tokens);
   GANTRY_ASSIGN_OR_RETURN(args.x, make_tensor_map(spec));
@@ -259,10 +266,13 @@ Status launch_decode_gemm(const DecodeGemmArgs& args, cudaStream_t stream) {
                       .n = args.shape.n,
                       .kblocks = k_blocks(args.shape),
                       .split = args.config.split,
-                      .stages = args.config.stages};
+                      .stages = args.config.stages,
+                      .x_step = args.batch.x_step,
+                      .out_step = args.batch.out_step,
+                      .out_stride = args.batch.out_stride > 0 ? args.batch.out_stride : args.shape.n};
   const LaunchShape shape{
       .grid = dim3(static_cast<unsigned>((args.shape.n + args.config.rows - 1) / args.config.rows),
-                   static_cast<unsigned>(args.config.split), 1),
+                   static_cast<unsigned>(args.config.split), static_cast<unsigned>(args.batch.count)),
       .threads = args.config.rows * 2 + 32,
       .smem_bytes = args.config.smem_bytes,
       .cluster_y = args.config.split};

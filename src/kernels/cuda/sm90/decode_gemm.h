@@ -18,6 +18,7 @@ struct DecodeGemmShape {
   int n = 0;  // a multiple of 8
   int k = 0;  // a multiple of 128 (e4m3) or 64 (bf16)
   GemmType type = GemmType::kE4m3;
+  int batch = 1;  // products of this shape in one launch
 };
 // K in ring stages of 128 bytes a row.
 int k_blocks(const DecodeGemmShape& shape);

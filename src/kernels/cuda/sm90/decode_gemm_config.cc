@@ -45,7 +45,7 @@ int k_blocks(const DecodeGemmShape& shape) {
 DecodeGemmConfig choose_decode_gemm(const DecodeGemmShape& shape, int sm_count) {
   const int blocks = k_blocks(shape);
   if (shape.m < 1 || shape.m > 128 || shape.n < 8 || shape.n % 8 != 0 || blocks == 0 || sm_count < 1 ||
-      (shape.type == GemmType::kE4m3 && blocks > kScalesMax)) {
+      shape.batch < 1 || (shape.type == GemmType::kE4m3 && blocks > kScalesMax)) {
     return {};
   }
   DecodeGemmConfig best;
@@ -56,8 +56,8 @@ DecodeGemmConfig choose_decode_gemm(const DecodeGemmShape& shape, int sm_count) 
   // (bench/cuda, 2026-11-24).
   if (best.tokens >= 64) {
     // x travels to every block: 128 rows of W share it where there are enough tiles for all multiprocessors.
-    best.rows = ceil_div(shape.n, 128) <= sm_count / 2 ? 64 : 128;
-    const int tiles = ceil_div(shape.n, best.rows);
+    best.rows = ceil_div(shape.n, 128) * shape.batch <= sm_count / 2 ? 64 : 128;
+    const int tiles = ceil_div(shape.n, best.rows) * shape.batch;
     while (best.split < 8 && best.split * 2 <= blocks && tiles * best.split < sm_count * 96 / 100)
       best.split *= 2;
     return with_stages(best, tiles * best.split <= sm_count ? kSmemOfOne : kSmemOfTwo, blocks);
@@ -66,8 +66,8 @@ DecodeGemmConfig choose_decode_gemm(const DecodeGemmShape& shape, int sm_count) 
   // Time, in bytes read: under 84 / 132 of the multiprocessors cannot draw the whole bandwidth; one block on
   // each leaves 8% of it; an exchange of partial sums costs 0.8 us.
   best.rows = 64;
-  const int tiles = ceil_div(shape.n, best.rows);
-  const double bytes = static_cast<double>(shape.n) * blocks * kRowBytes;
+  const int tiles = ceil_div(shape.n, best.rows) * shape.batch;
+  const double bytes = static_cast<double>(shape.n) * shape.batch * blocks * kRowBytes;
   double best_cost = 0;
   for (const int split : {1, 2, 4, 8}) {
     if (split > blocks) break;

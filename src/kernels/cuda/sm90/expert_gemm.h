@@ -10,17 +10,16 @@
 namespace gantry::sm90 {
 
 struct ExpertShape {
-  int tokens = 0;  // B, 1 .. 128
-  int experts = 0;
-  int experts_per_token = 0;
-  int hidden = 0;        // multiples of 128
-  int intermediate = 0;  // of one expert
+  int tokens = 0;             // B, 1 .. 128
+  int experts = 0;            // the shared ones too, which come last
+  int experts_per_token = 0;  // likewise
+  int hidden = 0;             // multiples of 128
+  int intermediate = 0;       // of one expert
 };
 
 struct ExpertConfig {
   // gate_up multiplies all B tokens by each expert hit and keeps what was routed: the tensor core is idle
-  // anyway and no row is copied. tokens_all: B rounded up to 8, 16 or 32; B above 32: chunks of routed
-  // tokens.
+  // anyway and no row is copied. Up to B = 32; above, chunks of routed tokens.
   int gate_up_tokens = 0;
   bool gate_up_all = false;
   int down_tokens = 0;  // tokens of one chunk of an expert's slots

@@ -35,7 +35,7 @@ int chunks_max(const ExpertShape& shape, int chunk_tokens) {
 ExpertConfig choose_expert_gemm(const ExpertShape& shape) {
   if (shape.tokens < 1 || shape.tokens > 128 || shape.hidden % kBlockK != 0 ||
       shape.intermediate % kBlockK != 0 || shape.hidden <= 0 || shape.intermediate <= 0 ||
-      shape.experts < 1 || shape.experts > 256 || shape.experts_per_token < 1 ||
+      shape.experts < 1 || shape.experts > 288 || shape.experts_per_token < 1 ||
       shape.experts_per_token > std::min(shape.experts, 16)) {
     return {};
   }

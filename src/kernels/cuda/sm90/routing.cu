@@ -5,7 +5,8 @@
 namespace gantry::sm90 {
 namespace {
 
-constexpr int kExpertsMax = 256;
+constexpr int kExpertsMax = 256;                    // routed
+constexpr int kDispatchThreads = kExpertsMax + 32;  // one per expert, the shared ones too
 constexpr int kTokensMax = 128;
 constexpr int kPicksMax = 16;
 constexpr int kGroupsMax = 32;
@@ -25,7 +26,7 @@ struct SelectParams {
   const float* bias;
   int32_t* ids;
   float* weights;
-  int tokens, experts, picks, groups, topk_group;
+  int tokens, experts, picks, shared, groups, topk_group;
   float scaling;
 };
 
@@ -63,10 +64,11 @@ __global__ __launch_bounds__(128) void gate_select_kernel(const __grid_constant_
   uint32_t group_key = 0;
   if (lane < p.groups) {
     float best = -INFINITY, second = -INFINITY;
+    // Lanes start apart: groups of 32 would all meet in one bank.
+    int at = lane % group_size;
     for (int i = 0; i < group_size; ++i) {
-      // Lanes start apart: groups of 32 would all meet in one bank.
-      const int e = lane * group_size + (i + lane) % group_size;
-      const float s = biased[e];
+      const float s = biased[lane * group_size + at];
+      if (++at == group_size) at = 0;
       second = fmaxf(second, fminf(best, s));
       best = fmaxf(best, s);
     }
@@ -118,11 +120,16 @@ __global__ __launch_bounds__(128) void gate_select_kernel(const __grid_constant_
       sum += __shfl_sync(~0u, score[i], __ffs(rest) - 1);
   }
   const float factor = p.scaling / (sum + 1e-20f);
+  const int stride = p.picks + p.shared;
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
     if (!(chosen >> i & 1)) continue;
-    p.ids[token * p.picks + place[i]] = lane + 32 * i;
-    p.weights[token * p.picks + place[i]] = score[i] * factor;
+    p.ids[token * stride + place[i]] = lane + 32 * i;
+    p.weights[token * stride + place[i]] = score[i] * factor;
+  }
+  if (lane < p.shared) {
+    p.ids[token * stride + p.picks + lane] = p.experts + lane;
+    p.weights[token * stride + p.picks + lane] = 1.0f;
   }
 }
 
@@ -132,8 +139,8 @@ struct DispatchParams {
   int gate_up_tokens, gate_up_all, down_tokens;
 };
 
-// Exclusive prefix sums of three counts over 256 threads.
-__device__ __forceinline__ int3 exclusive_sums(int3 v, int3 (&shared)[8], int3* total) {
+// Exclusive prefix sums of three counts over the block.
+__device__ __forceinline__ int3 exclusive_sums(int3 v, int3 (&shared)[kDispatchThreads / 32], int3* total) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   int3 sum = v;
 #pragma unroll
@@ -150,7 +157,7 @@ __device__ __forceinline__ int3 exclusive_sums(int3 v, int3 (&shared)[8], int3* 
   __syncthreads();
   int3 base = {0, 0, 0};
   *total = {0, 0, 0};
-  for (int w = 0; w < 8; ++w) {
+  for (int w = 0; w < kDispatchThreads / 32; ++w) {
     if (w == warp) base = *total;
     total->x += shared[w].x;
     total->y += shared[w].y;
@@ -159,20 +166,21 @@ __device__ __forceinline__ int3 exclusive_sums(int3 v, int3 (&shared)[8], int3* 
   return {base.x + sum.x - v.x, base.y + sum.y - v.y, base.z + sum.z - v.z};
 }
 
-// One block of 256 threads, thread e for expert e. A bit mask of the tokens of each expert makes the order of
+// One block, thread e for expert e. A bit mask of the tokens of each expert makes the order of
 // slots that of the tokens, however the threads run.
-__global__ __launch_bounds__(kExpertsMax) void dispatch_kernel(const __grid_constant__ DispatchParams p) {
-  __shared__ uint32_t masks[kExpertsMax][kTokensMax / 32];
-  __shared__ int bases[kExpertsMax];
-  __shared__ int3 shared[8];
+__global__ __launch_bounds__(kDispatchThreads) void dispatch_kernel(
+    const __grid_constant__ DispatchParams p) {
+  __shared__ uint32_t masks[kDispatchThreads][kTokensMax / 32];
+  __shared__ int bases[kDispatchThreads];
+  __shared__ int3 shared[kDispatchThreads / 32];
   const int e = threadIdx.x;
   for (int w = 0; w < kTokensMax / 32; ++w) masks[e][w] = 0;
   let_next_kernel_start();
   wait_for_previous_kernel();
-  for (int s = e; s < p.slots_max; s += kExpertsMax) p.routing.token_of[s] = -1;
+  for (int s = e; s < p.slots_max; s += kDispatchThreads) p.routing.token_of[s] = -1;
   __syncthreads();
   const int picks = p.tokens * p.picks;
-  for (int i = e; i < picks; i += kExpertsMax) {
+  for (int i = e; i < picks; i += kDispatchThreads) {
     const int token = i / p.picks;
     atomicOr(&masks[p.routing.ids[i]][token / 32], 1u << (token % 32));
   }
@@ -205,7 +213,7 @@ __global__ __launch_bounds__(kExpertsMax) void dispatch_kernel(const __grid_cons
     p.routing.chunk_counts[1] = total.z;
   }
   __syncthreads();
-  for (int i = e; i < picks; i += kExpertsMax) {
+  for (int i = e; i < picks; i += kDispatchThreads) {
     const int token = i / p.picks, expert = p.routing.ids[i];
     int slot = bases[expert] + __popc(masks[expert][token / 32] & ((1u << (token % 32)) - 1));
     for (int w = 0; w < token / 32; ++w) slot += __popc(masks[expert][w]);
@@ -252,7 +260,6 @@ __global__ __launch_bounds__(128) void combine_kernel(const __grid_constant__ Co
     const int pick = token * picks + k;
     add(p.y + int64_t{p.routing.slot_of[pick]} * hidden + column, p.routing.weights[pick]);
   }
-  if (p.shared != nullptr) add(p.shared + int64_t{token} * hidden + column, 1.0f);
 #pragma unroll
   for (int i = 0; i < 8; ++i) residual[i] = sum[i];
 }
@@ -261,12 +268,14 @@ __global__ __launch_bounds__(128) void combine_kernel(const __grid_constant__ Co
 
 Status plan_gate(GateArgs& args, int sm_count) {
   const ExpertShape& s = args.shape;
-  if (s.experts > kExpertsMax || s.experts_per_token > kPicksMax || args.groups > kGroupsMax ||
-      s.experts % args.groups != 0) {
-    return internal_error("no gate kernel for " + std::to_string(s.experts) + " experts in " +
+  const int routed = s.experts - args.shared;
+  if (args.shared < 0 || args.shared > 32 || routed < 1 || routed > kExpertsMax ||
+      s.experts_per_token > kPicksMax || s.experts_per_token <= args.shared || args.groups > kGroupsMax ||
+      routed % args.groups != 0) {
+    return internal_error("no gate kernel for " + std::to_string(routed) + " experts in " +
                           std::to_string(args.groups) + " groups");
   }
-  const DecodeGemmShape shape{.m = s.tokens, .n = s.experts, .k = s.hidden, .type = GemmType::kBf16};
+  const DecodeGemmShape shape{.m = s.tokens, .n = routed, .k = s.hidden, .type = GemmType::kBf16};
   const DecodeGemmConfig config = choose_decode_gemm(shape, sm_count);
   GANTRY_ASSIGN_OR_RETURN(args.gemm, plan_decode_gemm(shape, config, args.weight, args.x, args.x_rows_max));
   args.gemm.out_f32 = args.logits;
@@ -279,12 +288,19 @@ Status launch_gate_logits(const GateArgs& args, cudaStream_t stream) {
 
 Status launch_gate_select(const GateArgs& args, cudaStream_t stream) {
   const ExpertShape& s = args.shape;
-  const SelectParams select{args.logits,     args.bias,   args.routing.ids,    args.routing.weights,
-                            s.tokens,        s.experts,   s.experts_per_token, args.groups,
-                            args.topk_group, args.scaling};
-  const LaunchShape select_shape{.grid = dim3(static_cast<unsigned>((s.tokens + 3) / 4), 1, 1),
-                                 .threads = 128};
-  return launch(gate_select_kernel, select_shape, select, stream);
+  const SelectParams select{.logits = args.logits,
+                            .bias = args.bias,
+                            .ids = args.routing.ids,
+                            .weights = args.routing.weights,
+                            .tokens = s.tokens,
+                            .experts = s.experts - args.shared,
+                            .picks = s.experts_per_token - args.shared,
+                            .shared = args.shared,
+                            .groups = args.groups,
+                            .topk_group = args.topk_group,
+                            .scaling = args.scaling};
+  const LaunchShape shape{.grid = dim3(static_cast<unsigned>((s.tokens + 3) / 4), 1, 1), .threads = 128};
+  return launch(gate_select_kernel, shape, select, stream);
 }
 
 Status launch_dispatch(const ExpertShape& shape, const ExpertConfig& config, const Routing& routing,
@@ -297,7 +313,7 @@ Status launch_dispatch(const ExpertShape& shape, const ExpertConfig& config, con
                               .gate_up_tokens = config.gate_up_tokens,
                               .gate_up_all = config.gate_up_all,
                               .down_tokens = config.down_tokens};
-  return launch(dispatch_kernel, {.threads = kExpertsMax}, params, stream);
+  return launch(dispatch_kernel, {.threads = kDispatchThreads}, params, stream);
 }
 
 Status launch_permute(const PermuteArgs& args, cudaStream_t stream) {

@@ -35,14 +35,17 @@ struct Routing {
 struct GateArgs {
   const __nv_bfloat16* x = nullptr;  // [x_rows_max, hidden] normed
   int x_rows_max = 0;
-  const __nv_bfloat16* weight = nullptr;  // [experts, hidden]
+  const __nv_bfloat16* weight = nullptr;  // [routed experts, hidden]
   const float* bias = nullptr;            // [experts] or null
-  float* logits = nullptr;                // [B, experts]
-  ExpertShape shape;
+  float* logits = nullptr;                // [B, routed experts]
+  // shape.experts and shape.experts_per_token count the shared experts too, which come last: every token
+  // takes them with weight 1.
+  ExpertShape shape{};
+  int shared = 0;
   int groups = 1, topk_group = 1;
   float scaling = 1;
-  Routing routing;
-  DecodeGemmArgs gemm;  // set by plan_gate
+  Routing routing{};
+  DecodeGemmArgs gemm{};  // set by plan_gate
 };
 Status plan_gate(GateArgs& args, int sm_count);
 Status launch_gate_logits(const GateArgs& args, cudaStream_t stream);
@@ -60,18 +63,17 @@ struct PermuteArgs {
   uint8_t* slots = nullptr;  // [slots_max, hidden]
   float* slot_scale = nullptr;
   int slot_scale_stride = 0;
-  ExpertShape shape;
-  Routing routing;
+  ExpertShape shape{};
+  Routing routing{};
 };
 Status launch_permute(const PermuteArgs& args, cudaStream_t stream);
 
-// residual[t] += sum over picks, ascending by expert, weight * y[slot]; then + shared[t].
+// residual[t] += sum over picks, ascending by expert, the shared ones last: weight * y[slot].
 struct CombineArgs {
-  const __nv_bfloat16* y = nullptr;       // [slots_max, hidden]
-  const __nv_bfloat16* shared = nullptr;  // [B, hidden] or null
-  float* residual = nullptr;              // [B, hidden]
-  ExpertShape shape;
-  Routing routing;
+  const __nv_bfloat16* y = nullptr;  // [slots_max, hidden]
+  float* residual = nullptr;         // [B, hidden]
+  ExpertShape shape{};
+  Routing routing{};
 };
 Status launch_combine(const CombineArgs& args, cudaStream_t stream);
 
