@@ -22,7 +22,7 @@ struct Suite {
 constexpr Suite kSuites[] = {
     {"decode_gemm", check_decode_gemm, time_decode_gemm},
     {"experts", check_experts, [](Report& report, bool) { time_experts(report); }},
-    {"mla_decode", check_mla_decode, [](Report& report, bool) { time_mla_decode(report); }},
+    {"mla_decode", check_mla_decode, time_mla_decode},
     {"layer", check_layer, [](Report& report, bool) { time_layer(report); }},
     {"elementwise", check_elementwise, [](Report& report, bool) { time_elementwise(report); }},
 };

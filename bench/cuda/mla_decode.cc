@@ -99,9 +99,10 @@ void check_one(Report& report, int heads, const std::vector<int32_t>& lengths, i
                relative_error(from_bf16(out.download()), attended), 5e-3);
 }
 
-void time_one(Report& report, int batch, int heads, int context) {
+void time_one(Report& report, int batch, int heads, int context, int splits = 0) {
   MlaDecodeArgs args{.shape = {batch, heads, context}};
   args.config = choose_mla_decode(args.shape, sm_count());
+  if (splits > 0) args.config.splits = splits;
   const int blocks = (context + 63) / 64;
   const int needed = batch * blocks;
   // 400 MB of cache or more, read in turns, so that the L2 holds none of it.
@@ -157,7 +158,12 @@ void check_mla_decode(Report& report) {
   }
 }
 
-void time_mla_decode(Report& report) {
+void time_mla_decode(Report& report, bool sweep) {
+  if (sweep) {
+    for (const int batch : {1, 2, 4, 8, 16, 32}) {
+      for (const int splits : {2, 4, 8, 12, 16, 22, 32, 43, 64}) time_one(report, batch, 128, 4096, splits);
+    }
+  }
   for (const int context : {4096, 16384}) {
     for (const int batch : {1, 8, 32, 64, 128}) time_one(report, batch, 128, context);
   }

@@ -205,6 +205,7 @@ MoeLayer::MoeLayer(Activations& act, uint64_t seed) {
                  .scale = act.o_scale.get(),
                  .scale_stride = kRows};
   gemm_o_ = fp8(s.hidden, values, o_proj, o_proj_scale, act.o, act.o_scale, act.o_out);
+  gemm_o_.prefetch = 20;  // behind attention, whose own reads are few at small batches
   norm_post_ = norm_in_;
   norm_post_.delta = bf16(act.o_out);
   norm_post_.weight = post_gain.get();
@@ -226,6 +227,7 @@ MoeLayer::MoeLayer(Activations& act, uint64_t seed) {
   const int slot_count = slots_max(e);
   experts_.shape = e;
   experts_.config = choose_expert_gemm(e);
+  experts_.shared = 1;
   experts_.weights = {gate_up.get(), gate_up_scale.get(), down.get(), down_scale.get()};
   experts_.routing = act.routing;
   const bool all = experts_.config.gate_up_all;
@@ -247,28 +249,30 @@ MoeLayer::MoeLayer(Activations& act, uint64_t seed) {
               .shape = e,
               .routing = act.routing};
   combine_ = {.y = bf16(act.y), .residual = act.residual.get(), .shape = e, .routing = act.routing};
-}
 
-void MoeLayer::launch(cudaStream_t stream) const {
-  const int sms = sm_count();
-  must(launch_norm_quantize(norm_in_, stream));
-  must(launch_decode_gemm(gemm_a_, stream));
-  must(launch_norm_quantize(norm_q_a_, stream));
-  must(launch_decode_gemm(gemm_q_b_, stream));
-  must(launch_mla_prologue(prologue_, stream));
-  must(launch_decode_gemm(gemm_uk_, stream));
-  must(launch_mla_decode(attention_, stream));
-  must(launch_decode_gemm(gemm_uv_, stream));
-  must(launch_quantize(quantize_o_, stream));
-  must(launch_decode_gemm(gemm_o_, stream));
-  must(launch_norm_quantize(norm_post_, stream));
-  must(launch_gate_logits(gate_, stream));
-  must(launch_gate_select(gate_, stream));
-  must(launch_dispatch(experts_.shape, experts_.config, experts_.routing, stream));
-  if (!experts_.config.gate_up_all) must(launch_permute(permute_, stream));
-  must(launch_expert_gate_up(experts_, sms, stream));
-  must(launch_expert_down(experts_, sms, stream));
-  must(launch_combine(combine_, stream));
+  steps_ = {
+      {"norm", [this](cudaStream_t t) { must(launch_norm_quantize(norm_in_, t)); }},
+      {"q_a + kv_a", [this](cudaStream_t t) { must(launch_decode_gemm(gemm_a_, t)); }},
+      {"q_a norm", [this](cudaStream_t t) { must(launch_norm_quantize(norm_q_a_, t)); }},
+      {"q_b", [this](cudaStream_t t) { must(launch_decode_gemm(gemm_q_b_, t)); }},
+      {"rope, cache row", [this](cudaStream_t t) { must(launch_mla_prologue(prologue_, t)); }},
+      {"W_UK", [this](cudaStream_t t) { must(launch_decode_gemm(gemm_uk_, t)); }},
+      {"attention", [this](cudaStream_t t) { must(launch_mla_decode(attention_, t)); }},
+      {"W_UV", [this](cudaStream_t t) { must(launch_decode_gemm(gemm_uv_, t)); }},
+      {"quantise", [this](cudaStream_t t) { must(launch_quantize(quantize_o_, t)); }},
+      {"o_proj", [this](cudaStream_t t) { must(launch_decode_gemm(gemm_o_, t)); }},
+      {"add, norm", [this](cudaStream_t t) { must(launch_norm_quantize(norm_post_, t)); }},
+      {"gate logits", [this](cudaStream_t t) { must(launch_gate_logits(gate_, t)); }},
+      {"gate select", [this](cudaStream_t t) { must(launch_gate_select(gate_, t)); }},
+      {"dispatch",
+       [this](cudaStream_t t) {
+         must(launch_dispatch(experts_.shape, experts_.config, experts_.routing, t));
+         if (!experts_.config.gate_up_all) must(launch_permute(permute_, t));
+       }},
+      {"experts gate + up", [this, sms](cudaStream_t t) { must(launch_expert_gate_up(experts_, sms, t)); }},
+      {"experts down", [this, sms](cudaStream_t t) { must(launch_expert_down(experts_, sms, t)); }},
+      {"combine", [this](cudaStream_t t) { must(launch_combine(combine_, t)); }},
+  };
 }
 
 }  // namespace gantry::bench

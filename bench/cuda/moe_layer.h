@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -51,7 +52,14 @@ struct Activations {
 class MoeLayer {
  public:
   MoeLayer(Activations& activations, uint64_t seed);
-  void launch(cudaStream_t stream) const;
+  MoeLayer(const MoeLayer&) = delete;
+  MoeLayer& operator=(const MoeLayer&) = delete;
+  // The kernels in order; the layer is all of them.
+  struct Step {
+    const char* name;
+    std::function<void(cudaStream_t)> launch;
+  };
+  const std::vector<Step>& steps() const { return steps_; }
 
   // Weights as filled, for the oracle.
   DeviceBuffer<uint8_t> q_a_kv_a, q_b, o_proj, gate_up, down;
@@ -70,6 +78,7 @@ class MoeLayer {
   sm90::ExpertGemmArgs experts_;
   sm90::PermuteArgs permute_;
   sm90::CombineArgs combine_;
+  std::vector<Step> steps_;
 };
 
 }  // namespace gantry::bench

@@ -12,7 +12,7 @@ void check_experts(Report& report);
 void time_experts(Report& report);
 
 void check_mla_decode(Report& report);
-void time_mla_decode(Report& report);
+void time_mla_decode(Report& report, bool sweep);
 
 void check_layer(Report& report);
 void time_layer(Report& report);

@@ -60,7 +60,9 @@ DecodeGemmConfig choose_decode_gemm(const DecodeGemmShape& shape, int sm_count) 
     const int tiles = ceil_div(shape.n, best.rows) * shape.batch;
     while (best.split < 8 && best.split * 2 <= blocks && tiles * best.split < sm_count * 96 / 100)
       best.split *= 2;
-    return with_stages(best, tiles * best.split <= sm_count ? kSmemOfOne : kSmemOfTwo, blocks);
+    // Clusters of 4 or 8 that need a whole multiprocessor each do not tile the machine.
+    const bool alone = tiles * best.split <= sm_count && best.split <= 2;
+    return with_stages(best, alone ? kSmemOfOne : kSmemOfTwo, blocks);
   }
 
   // Time, in bytes read: under 84 / 132 of the multiprocessors cannot draw the whole bandwidth; one block on

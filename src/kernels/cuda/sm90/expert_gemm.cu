@@ -23,6 +23,8 @@ struct Params {
   uint8_t* h;
   float* h_scale;
   __nv_bfloat16* y;
+  const uint8_t* prefetch[2];  // of the shared experts: gate and up, down
+  int64_t prefetch_bytes[2];
   int x_scale_stride, h_scale_stride;
   int kblocks, tiles;   // of K; of the output's width
   int rows_per_expert;  // of W
@@ -30,11 +32,17 @@ struct Params {
   int stages;
 };
 
+// From the L2: another kernel of this stream wrote them, and this one may have started before it ended.
+__device__ __forceinline__ ExpertChunk load_chunk(const ExpertChunk* chunk) {
+  return {__ldcg(&chunk->expert), __ldcg(&chunk->first_slot), __ldcg(&chunk->count)};
+}
+
 __device__ __forceinline__ float silu(float x) { return x / (1.0f + __expf(-x)); }
 
-// Persistent: block b takes items b, b + grid, ... of the list chunks x tiles. Two warpgroups multiply, the
-// ninth warp feeds a ring that runs on from item to item. kGateUp: a stage holds 128 rows of gate and 128 of
-// up, so a thread owns gate and up of the same element; else 128 rows of W_down.
+// Persistent: block b takes items b, b + grid, ... of the list chunks x tiles, last chunk first: the shared
+// expert, whose weights were drawn into the L2. Two warpgroups multiply, the ninth warp feeds a ring that
+// runs on from item to item. kGateUp: a stage holds 128 rows of gate and 128 of up, so a thread owns gate and
+// up of the same element; else 128 rows of W_down.
 template <int kTokens, bool kGateUp>
 __global__ __launch_bounds__(288, 1) void expert_gemm_kernel(const __grid_constant__ Params p) {
   constexpr int kMatrices = kGateUp ? 2 : 1;
@@ -58,9 +66,21 @@ __global__ __launch_bounds__(288, 1) void expert_gemm_kernel(const __grid_consta
     fence_barrier_init();
   }
   __syncthreads();
+  if constexpr (kGateUp) {
+    if (threadIdx.x == 256) {
+      // This block's slices of the weights that need no routing, while the gate leaves the memory idle.
+      for (int m = 0; m < 2; ++m) {
+        constexpr int64_t kStep = 16 << 10;
+        for (int64_t at = blockIdx.x * kStep; at < p.prefetch_bytes[m]; at += gridDim.x * kStep) {
+          bulk_prefetch(p.prefetch[m] + at, static_cast<uint32_t>(min(kStep, p.prefetch_bytes[m] - at)));
+        }
+      }
+    }
+    wait_for_previous_kernel();  // the work list is its result
+  }
+  // Down starts when every block of gate_up has got here: the work list is complete then, and only h is not.
   let_next_kernel_start();
-  wait_for_previous_kernel();  // the work list is its result
-  const int items = *p.chunk_count * p.tiles;
+  const int chunk_count = __ldcg(p.chunk_count), items = chunk_count * p.tiles;
 
   int stage = 0, parity = 0;
   auto advance = [&] {
@@ -74,20 +94,47 @@ __global__ __launch_bounds__(288, 1) void expert_gemm_kernel(const __grid_consta
     if (lane == 0) {
       prefetch_map(&p.weight);
       prefetch_map(&p.x);
+      auto weight_row_of = [&](int item) {
+        return __ldcg(&p.chunks[chunk_count - 1 - item / p.tiles].expert) * p.rows_per_expert +
+               item % p.tiles * kTile;
+      };
+      auto load_weights = [&](int row, int k, int to) {
+        mbarrier_expect(full + to, kABytes + kBBytes + kTokens * 4);
+        uint8_t* a = a_ring + to * kABytes;
+        tma_load(a, &p.weight, k * kBlockK, row, full + to, kEvictFirst);
+        if constexpr (kGateUp) {
+          tma_load(a + kTile * kBlockK, &p.weight, k * kBlockK, row + p.tiles * kTile, full + to,
+                   kEvictFirst);
+        }
+      };
+      int preloaded = 0;
+      if constexpr (!kGateUp) {
+        // While gate_up's last blocks run: the ring of the first item, and the rest of the first two into the
+        // L2.
+        const int first = blockIdx.x, second = first + gridDim.x;
+        if (first < items) {
+          preloaded = min(p.kblocks, p.stages);
+          const int first_row = weight_row_of(first);
+          for (int k = 0; k < preloaded; ++k) load_weights(first_row, k, k);
+          for (int k = preloaded; k < p.kblocks; ++k) tma_prefetch(&p.weight, k * kBlockK, first_row);
+        }
+        if (second < items) {
+          const int second_row = weight_row_of(second);
+          for (int k = 0; k < p.kblocks; ++k) tma_prefetch(&p.weight, k * kBlockK, second_row);
+        }
+        wait_for_previous_kernel();
+      }
       parity = 1;  // the first lap finds every stage empty
       for (int item = blockIdx.x; item < items; item += gridDim.x) {
-        const ExpertChunk chunk = p.chunks[item / p.tiles];
-        const int tile = item % p.tiles;
-        const int weight_row = chunk.expert * p.rows_per_expert + tile * kTile;
-        const int x_row = p.expert_slot != nullptr ? 0 : chunk.first_slot;
+        const int weight_row = weight_row_of(item);
+        const int x_row =
+            p.expert_slot != nullptr ? 0 : __ldcg(&p.chunks[chunk_count - 1 - item / p.tiles].first_slot);
         for (int k = 0; k < p.kblocks; ++k) {
-          mbarrier_wait(empty + stage, parity);
-          mbarrier_expect(full + stage, kABytes + kBBytes + kTokens * 4);
-          uint8_t* a = a_ring + stage * kABytes;
-          tma_load(a, &p.weight, k * kBlockK, weight_row, full + stage, kEvictFirst);
-          if constexpr (kGateUp) {
-            tma_load(a + kTile * kBlockK, &p.weight, k * kBlockK, weight_row + p.tiles * kTile, full + stage,
-                     kEvictFirst);
+          if (preloaded > 0) {
+            --preloaded;
+          } else {
+            mbarrier_wait(empty + stage, parity);
+            load_weights(weight_row, k, stage);
           }
           tma_load(b_ring + stage * kBBytes, &p.x, k * kBlockK, x_row, full + stage, kEvictLast);
           bulk_load(scale_ring + stage * kTokens, p.x_scale + int64_t{k} * p.x_scale_stride + x_row,
@@ -102,8 +149,8 @@ __global__ __launch_bounds__(288, 1) void expert_gemm_kernel(const __grid_consta
   const int group = warp / 4;
   const int row = warp * 16 + lane / 4, token = 2 * (lane % 4);  // as in decode_gemm.cu
   for (int item = blockIdx.x; item < items; item += gridDim.x) {
-    const int chunk_index = item / p.tiles, tile = item % p.tiles;
-    const ExpertChunk chunk = p.chunks[chunk_index];
+    const int chunk_index = chunk_count - 1 - item / p.tiles, tile = item % p.tiles;
+    const ExpertChunk chunk = load_chunk(p.chunks + chunk_index);
     const float* scales_of[kMatrices];
     const int scale_rows = p.rows_per_expert / kBlockK;
     for (int m = 0; m < kMatrices; ++m) {
@@ -252,6 +299,8 @@ Status plan_expert_gemm(ExpertGemmArgs& args) {
 }
 
 Status launch_expert_gate_up(const ExpertGemmArgs& args, int sm_count, cudaStream_t stream) {
+  const int64_t expert_bytes = int64_t{args.shape.intermediate} * args.shape.hidden;
+  const int64_t first_shared = args.shape.experts - args.shared;
   const Params params{.weight = args.gate_up_map,
                       .x = args.x_map,
                       .weight_scale = args.weights.gate_up_scale,
@@ -262,6 +311,9 @@ Status launch_expert_gate_up(const ExpertGemmArgs& args, int sm_count, cudaStrea
                       .h = args.h,
                       .h_scale = args.h_scale,
                       .y = nullptr,
+                      .prefetch = {args.weights.gate_up + first_shared * 2 * expert_bytes,
+                                   args.weights.down + first_shared * expert_bytes},
+                      .prefetch_bytes = {args.shared * 2 * expert_bytes, args.shared * expert_bytes},
                       .x_scale_stride = args.x_scale_stride,
                       .h_scale_stride = args.h_scale_stride,
                       .kblocks = args.shape.hidden / kBlockK,
@@ -293,6 +345,8 @@ Status launch_expert_down(const ExpertGemmArgs& args, int sm_count, cudaStream_t
                       .h = nullptr,
                       .h_scale = nullptr,
                       .y = args.y,
+                      .prefetch = {},
+                      .prefetch_bytes = {},
                       .x_scale_stride = args.h_scale_stride,
                       .h_scale_stride = 0,
                       .kblocks = args.shape.intermediate / kBlockK,

@@ -21,6 +21,8 @@ struct ExpertWeights {
 struct ExpertGemmArgs {
   ExpertShape shape;
   ExpertConfig config;
+  int shared =
+      0;  // of shape.experts, the last: every token takes them, so that their weights can be drawn early
   ExpertWeights weights;
   Routing routing;
   // gate_up's input: all B rows, or the slots that launch_permute filled; its scales [hidden / 128, stride].

@@ -201,16 +201,16 @@ __global__ __launch_bounds__(kConsumers + 128, 1) void mla_decode_kernel(const _
       softmax(0);
       store_probabilities();
       for (int j = 0; j + 1 < count; ++j) {
+        issue_values(j);
         wait_keys(j + 1);
         issue_scores(j + 1);
-        issue_values(j);
         wgmma_wait<1>();
-        wgmma_hold(scores);
-        const float2 factors = softmax(j + 1);
-        wgmma_wait<0>();
         wgmma_hold(out);
         if (lane == 0) mbarrier_arrive(empty + j % kStages);
-        named_barrier(1, kConsumers);  // both are done with the probabilities
+        wgmma_wait<0>();
+        wgmma_hold(scores);
+        // Its barrier follows both warpgroups' values of block j: the probabilities may be overwritten.
+        const float2 factors = softmax(j + 1);
         store_probabilities();
         if (__any_sync(~0u, factors.x != 1.0f || factors.y != 1.0f)) {
 #pragma unroll
