@@ -20,8 +20,9 @@ struct Layer {
   ExpertShape shape;
   ExpertConfig config;
   DeviceBuffer<uint8_t> gate_up, down, x, slots, h;
-  DeviceBuffer<float> gate_up_scale, down_scale, x_scale, slot_scale, h_scale, weights, logits, residual;
-  DeviceBuffer<int32_t> ids, slot_of, token_of, expert_slot, counts;
+  DeviceBuffer<float> gate_up_scale, down_scale, x_scale, slot_scale, h_scale, weights, logits, residual,
+      partial;
+  DeviceBuffer<int32_t> ids, slot_of, token_of, expert_slot, counts, flags;
   DeviceBuffer<ExpertChunk> chunks[2];
   DeviceBuffer<uint16_t> y;
   ExpertGemmArgs args;
@@ -48,6 +49,8 @@ struct Layer {
     token_of = DeviceBuffer<int32_t>(slot_count);
     expert_slot = DeviceBuffer<int32_t>(e * b);
     counts = DeviceBuffer<int32_t>(2);
+    flags = DeviceBuffer<int32_t>(2 * kStreamBlocksMax);
+    partial = DeviceBuffer<float>(static_cast<size_t>(stream_partial_floats(config)));
     chunks[0] = DeviceBuffer<ExpertChunk>(static_cast<size_t>(chunks_max(s, config.gate_up_tokens)));
     chunks[1] = DeviceBuffer<ExpertChunk>(static_cast<size_t>(chunks_max(s, config.down_tokens)));
     logits = DeviceBuffer<float>(b * e);
@@ -66,7 +69,9 @@ struct Layer {
                     .token_of = token_of.get(),
                     .expert_slot = expert_slot.get(),
                     .chunks = {chunks[0].get(), chunks[1].get()},
-                    .chunk_counts = counts.get()};
+                    .chunk_counts = counts.get(),
+                    .flags = flags.get()};
+    args.partial = partial.get();
     args.x = config.gate_up_all ? x.get() : slots.get();
     args.x_rows_max = config.gate_up_all ? 128 : slots_max(s);
     args.x_scale = config.gate_up_all ? x_scale.get() : slot_scale.get();

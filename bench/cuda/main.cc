@@ -1,6 +1,7 @@
 // Checks of the sm90 kernels against kernels/reference, and their times beside the floors:
-//   gantry_bench_cuda [--check] [--time] [--sweep] [--only NAME] [--json FILE]
-// With neither --check nor --time: both. NAME: decode_gemm, experts, mla_decode, layer, elementwise.
+//   gantry_bench_cuda [--check] [--time] [--sweep] [--only NAME] [--json FILE] [--note TEXT]
+// With neither --check nor --time: both. TEXT (date, commit) goes into the file. NAME: decode_gemm, experts,
+// mla_decode, layer, elementwise.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -27,15 +28,17 @@ constexpr Suite kSuites[] = {
     {"elementwise", check_elementwise, [](Report& report, bool) { time_elementwise(report); }},
 };
 
-void write_json(const std::string& path, const Report& report, const cudaDeviceProp& card) {
+void write_json(const std::string& path, const std::string& note, const Report& report,
+                const cudaDeviceProp& card) {
   std::FILE* file = std::fopen(path.c_str(), "w");
   if (file == nullptr) {
     std::fprintf(stderr, "cannot write %s\n", path.c_str());
     std::exit(1);
   }
   std::fprintf(file,
-               "{\"card\": \"%s\", \"read_TBps\": %.3f, \"checks\": %d, \"failures\": %d, \"rows\": [\n",
-               card.name, report.bandwidth() * 1e-12, report.checks(), report.failures());
+               "{\"card\": \"%s\", \"note\": \"%s\", \"read_TBps\": %.3f, \"checks\": %d, \"failures\": %d, "
+               "\"rows\": [\n",
+               card.name, note.c_str(), report.bandwidth() * 1e-12, report.checks(), report.failures());
   const char* comma = "";
   for (const Row& row : report.rows()) {
     std::fprintf(
@@ -52,7 +55,7 @@ void write_json(const std::string& path, const Report& report, const cudaDeviceP
 
 int run(int argc, char** argv) {
   bool check = false, time = false, sweep = false;
-  std::string only, json;
+  std::string only, json, note;
   for (int i = 1; i < argc; ++i) {
     const std::string_view arg = argv[i];
     if (arg == "--check") {
@@ -65,9 +68,13 @@ int run(int argc, char** argv) {
       only = argv[++i];
     } else if (arg == "--json" && i + 1 < argc) {
       json = argv[++i];
+    } else if (arg == "--note" && i + 1 < argc) {
+      note = argv[++i];
     } else {
-      std::fprintf(stderr, "unknown argument '%s'; want --check, --time, --sweep, --only NAME, --json FILE\n",
-                   argv[i]);
+      std::fprintf(
+          stderr,
+          "unknown argument '%s'; want --check, --time, --sweep, --only NAME, --json FILE, --note TEXT\n",
+          argv[i]);
       return 2;
     }
   }
@@ -88,7 +95,7 @@ int run(int argc, char** argv) {
     if (time) suite.time(report, sweep);
   }
   std::printf("%d checks, %d failed\n", report.checks(), report.failures());
-  if (!json.empty()) write_json(json, report, card);
+  if (!json.empty()) write_json(json, note, report, card);
   return report.failures() == 0 ? 0 : 1;
 }
 

@@ -70,6 +70,8 @@ Activations::Activations(const LayerShape& s)
   token_of = DeviceBuffer<int32_t>(static_cast<size_t>(slot_count));
   expert_slot = DeviceBuffer<int32_t>(size(e.experts, e.tokens));
   counts = DeviceBuffer<int32_t>(2);
+  flags = DeviceBuffer<int32_t>(2 * kStreamBlocksMax);
+  stream_partial = DeviceBuffer<float>(static_cast<size_t>(stream_partial_floats(config)));
   chunks[0] = DeviceBuffer<ExpertChunk>(static_cast<size_t>(chunks_max(e, config.gate_up_tokens)));
   chunks[1] = DeviceBuffer<ExpertChunk>(static_cast<size_t>(chunks_max(e, config.down_tokens)));
   routing = {.ids = ids.get(),
@@ -78,7 +80,8 @@ Activations::Activations(const LayerShape& s)
              .token_of = token_of.get(),
              .expert_slot = expert_slot.get(),
              .chunks = {chunks[0].get(), chunks[1].get()},
-             .chunk_counts = counts.get()};
+             .chunk_counts = counts.get(),
+             .flags = flags.get()};
   const MlaDecodeConfig attention = choose_mla_decode({s.batch, s.heads, s.context}, sm_count());
   partial = DeviceBuffer<float>(size(attention.splits * s.batch, s.heads * kMlaValue));
   partial_lse = DeviceBuffer<float>(size(attention.splits * s.batch, s.heads));
@@ -205,7 +208,6 @@ MoeLayer::MoeLayer(Activations& act, uint64_t seed) {
                  .scale = act.o_scale.get(),
                  .scale_stride = kRows};
   gemm_o_ = fp8(s.hidden, values, o_proj, o_proj_scale, act.o, act.o_scale, act.o_out);
-  gemm_o_.prefetch = 20;  // behind attention, whose own reads are few at small batches
   norm_post_ = norm_in_;
   norm_post_.delta = bf16(act.o_out);
   norm_post_.weight = post_gain.get();
@@ -227,7 +229,6 @@ MoeLayer::MoeLayer(Activations& act, uint64_t seed) {
   const int slot_count = slots_max(e);
   experts_.shape = e;
   experts_.config = choose_expert_gemm(e);
-  experts_.shared = 1;
   experts_.weights = {gate_up.get(), gate_up_scale.get(), down.get(), down_scale.get()};
   experts_.routing = act.routing;
   const bool all = experts_.config.gate_up_all;
@@ -239,6 +240,7 @@ MoeLayer::MoeLayer(Activations& act, uint64_t seed) {
   experts_.h_scale = act.h_scale.get();
   experts_.h_scale_stride = slot_count;
   experts_.y = bf16_out(act.y);
+  experts_.partial = act.stream_partial.get();
   must(plan_expert_gemm(experts_));
   permute_ = {.x = act.x.get(),
               .x_scale = act.x_scale.get(),

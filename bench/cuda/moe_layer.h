@@ -40,9 +40,9 @@ struct Activations {
   DeviceBuffer<float> residual, cos, sin;
   DeviceBuffer<uint8_t> x, q_a, o, slots, h;
   DeviceBuffer<float> x_scale, q_a_scale, o_scale, slot_scale, h_scale, logits, partial, partial_lse,
-      pick_weights;
+      pick_weights, stream_partial;
   DeviceBuffer<uint16_t> a, q_b, q, attended, values, o_out, normed, y;
-  DeviceBuffer<int32_t> block_table, lengths, ids, slot_of, token_of, expert_slot, counts;
+  DeviceBuffer<int32_t> block_table, lengths, ids, slot_of, token_of, expert_slot, counts, flags;
   DeviceBuffer<sm90::ExpertChunk> chunks[2];
   std::vector<int32_t> table;  // block_table on the host
   int table_stride;

@@ -16,7 +16,7 @@ struct Params {
   const float* x_scale;
   __nv_bfloat16* out;
   float* out_f32;
-  int x_scale_stride, m, n, kblocks, split, stages, prefetch;
+  int x_scale_stride, m, n, kblocks, split, stages;
   int x_step, out_step, out_stride;  // of the batch, blockIdx.z
 };
 
@@ -100,10 +100,6 @@ __global__ __launch_bounds__(kGroups * 128 + 32) void decode_gemm_kernel(const _
       // The weights do not depend on the kernel before: the ring fills while that one drains.
       const int ahead = min(blocks, p.stages);
       for (int i = 0; i < ahead; ++i) load_weights(i, i);
-      for (int i = ahead; i < min(blocks, ahead + p.prefetch); ++i) {
-        tma_prefetch(&p.weight, (first_block + i) * kElements,
-                     static_cast<int>(blockIdx.z) * p.n + first_row);
-      }
       wait_for_previous_kernel();
       for (int i = 0; i < ahead; ++i) load_x(i, i);
       int stage = 0, parity = 0;
@@ -271,7 +267,6 @@ Status launch_decode_gemm(const DecodeGemmArgs& args, cudaStream_t stream) {
                       .kblocks = k_blocks(args.shape),
                       .split = args.config.split,
                       .stages = args.config.stages,
-                      .prefetch = args.prefetch,
                       .x_step = args.batch.x_step,
                       .out_step = args.batch.out_step,
                       .out_stride = args.batch.out_stride > 0 ? args.batch.out_stride : args.shape.n};

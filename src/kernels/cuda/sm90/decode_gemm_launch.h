@@ -32,9 +32,6 @@ struct DecodeGemmArgs {
   int x_scale_stride = 0;               // >= config.tokens, a multiple of 4
   __nv_bfloat16* out = nullptr;         // [M, N]; or out_f32
   float* out_f32 = nullptr;
-  // K-blocks beyond the ring that each block draws into the L2 while it waits for the kernel before: for one
-  // that leaves the memory idle.
-  int prefetch = 0;
 };
 
 // weight [N, K], x [rows_max, K] of the shape's type. Checks the shape; launches on the stream.

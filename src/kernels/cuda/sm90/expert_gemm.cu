@@ -23,14 +23,58 @@ struct Params {
   uint8_t* h;
   float* h_scale;
   __nv_bfloat16* y;
-  const uint8_t* prefetch[2];  // of the shared experts: gate and up, down
-  int64_t prefetch_bytes[2];
   int x_scale_stride, h_scale_stride;
   int kblocks, tiles;   // of K; of the output's width
   int rows_per_expert;  // of W
   int tokens;           // B
   int stages;
+  float* partial;  // [grid, kMatrices * kTokens / 2, 256 threads]
+  int32_t* flags;  // [grid] 1: the block's partial sums are there; launch_dispatch clears them
 };
+
+// What a block multiplies next: k-blocks k0 .. k1 - 1 of an item.
+struct Work {
+  int item, k0, k1;
+  int unit, end;  // by k-blocks: of all items', those that this block still has to do
+  bool by_tiles;
+};
+
+__device__ __forceinline__ int units_per_block(const Params& p, int items) {
+  return (items * p.kblocks + gridDim.x - 1) / gridDim.x;
+}
+__device__ __forceinline__ bool next_work(const Params& p, int items, Work& w) {
+  if (w.by_tiles) {
+    w.item += gridDim.x;
+    w.k0 = 0;
+    w.k1 = p.kblocks;
+    return w.item < items;
+  }
+  if (w.unit >= w.end) return false;
+  w.item = w.unit / p.kblocks;
+  w.k0 = w.unit % p.kblocks;
+  w.k1 = min(p.kblocks, w.k0 + w.end - w.unit);
+  w.unit += w.k1 - w.k0;
+  return true;
+}
+// By k-blocks where tiles would leave the last wave more than an eighth of all work short: for few experts.
+// Else by tiles, which costs no exchange (measured on an H200: 2% at 57 experts).
+__device__ __forceinline__ Work no_work_yet(const Params& p, int items) {
+  const int grid = static_cast<int>(gridDim.x), block = static_cast<int>(blockIdx.x);
+  const bool by_tiles = (items + grid - 1) / grid * grid - items <= items / 8;
+  const int units = units_per_block(p, items), total = items * p.kblocks;
+  const int begin = min(total, block * units);
+  return {block - grid, 0, 0, begin, min(total, begin + units), by_tiles};
+}
+
+__device__ __forceinline__ void publish(int32_t* flag) {
+  asm volatile("st.release.gpu.global.s32 [%0], 1;" ::"l"(flag) : "memory");
+}
+__device__ __forceinline__ void await(const int32_t* flag) {
+  int32_t value;
+  do {
+    asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(flag) : "memory");
+  } while (value == 0);
+}
 
 // From the L2: another kernel of this stream wrote them, and this one may have started before it ended.
 __device__ __forceinline__ ExpertChunk load_chunk(const ExpertChunk* chunk) {
@@ -39,10 +83,11 @@ __device__ __forceinline__ ExpertChunk load_chunk(const ExpertChunk* chunk) {
 
 __device__ __forceinline__ float silu(float x) { return x / (1.0f + __expf(-x)); }
 
-// Persistent: block b takes items b, b + grid, ... of the list chunks x tiles, last chunk first: the shared
-// expert, whose weights were drawn into the L2. Two warpgroups multiply, the ninth warp feeds a ring that
-// runs on from item to item. kGateUp: a stage holds 128 rows of gate and 128 of up, so a thread owns gate and
-// up of the same element; else 128 rows of W_down.
+// Persistent, over the list chunks x tiles, last chunk first: the shared expert, whose weights were drawn
+// into the L2. By tiles, block b takes items b, b + grid, ... By k-blocks, each block takes an equal run of
+// all items' k-blocks; the block that has a tile's first k-blocks adds the others' parts in order of K. Two
+// warpgroups multiply, the ninth warp feeds a ring that runs on from item to item. kGateUp: a stage holds 128
+// rows of gate and 128 of up, so a thread owns gate and up of the same element; else 128 rows of W_down.
 template <int kTokens, bool kGateUp>
 __global__ __launch_bounds__(288, 1) void expert_gemm_kernel(const __grid_constant__ Params p) {
   constexpr int kMatrices = kGateUp ? 2 : 1;
@@ -66,21 +111,10 @@ __global__ __launch_bounds__(288, 1) void expert_gemm_kernel(const __grid_consta
     fence_barrier_init();
   }
   __syncthreads();
-  if constexpr (kGateUp) {
-    if (threadIdx.x == 256) {
-      // This block's slices of the weights that need no routing, while the gate leaves the memory idle.
-      for (int m = 0; m < 2; ++m) {
-        constexpr int64_t kStep = 16 << 10;
-        for (int64_t at = blockIdx.x * kStep; at < p.prefetch_bytes[m]; at += gridDim.x * kStep) {
-          bulk_prefetch(p.prefetch[m] + at, static_cast<uint32_t>(min(kStep, p.prefetch_bytes[m] - at)));
-        }
-      }
-    }
-    wait_for_previous_kernel();  // the work list is its result
-  }
+  if constexpr (kGateUp) wait_for_previous_kernel();  // the work list is its result
   // Down starts when every block of gate_up has got here: the work list is complete then, and only h is not.
   let_next_kernel_start();
-  const int chunk_count = __ldcg(p.chunk_count), items = chunk_count * p.tiles;
+  const int items = __ldcg(p.chunk_count) * p.tiles;
 
   int stage = 0, parity = 0;
   auto advance = [&] {
@@ -95,8 +129,7 @@ __global__ __launch_bounds__(288, 1) void expert_gemm_kernel(const __grid_consta
       prefetch_map(&p.weight);
       prefetch_map(&p.x);
       auto weight_row_of = [&](int item) {
-        return __ldcg(&p.chunks[chunk_count - 1 - item / p.tiles].expert) * p.rows_per_expert +
-               item % p.tiles * kTile;
+        return __ldcg(&p.chunks[item / p.tiles].expert) * p.rows_per_expert + item % p.tiles * kTile;
       };
       auto load_weights = [&](int row, int k, int to) {
         mbarrier_expect(full + to, kABytes + kBBytes + kTokens * 4);
@@ -109,27 +142,21 @@ __global__ __launch_bounds__(288, 1) void expert_gemm_kernel(const __grid_consta
       };
       int preloaded = 0;
       if constexpr (!kGateUp) {
-        // While gate_up's last blocks run: the ring of the first item, and the rest of the first two into the
-        // L2.
-        const int first = blockIdx.x, second = first + gridDim.x;
-        if (first < items) {
-          preloaded = min(p.kblocks, p.stages);
-          const int first_row = weight_row_of(first);
-          for (int k = 0; k < preloaded; ++k) load_weights(first_row, k, k);
-          for (int k = preloaded; k < p.kblocks; ++k) tma_prefetch(&p.weight, k * kBlockK, first_row);
-        }
-        if (second < items) {
-          const int second_row = weight_row_of(second);
-          for (int k = 0; k < p.kblocks; ++k) tma_prefetch(&p.weight, k * kBlockK, second_row);
+        // While gate_up's last blocks run. (Weights beyond the ring, drawn into the L2, cost 8 us at B = 1 on
+        // an H200.)
+        Work w = no_work_yet(p, items);
+        if (next_work(p, items, w)) {
+          preloaded = min(w.k1 - w.k0, p.stages);
+          const int row = weight_row_of(w.item);
+          for (int k = 0; k < preloaded; ++k) load_weights(row, w.k0 + k, k);
         }
         wait_for_previous_kernel();
       }
       parity = 1;  // the first lap finds every stage empty
-      for (int item = blockIdx.x; item < items; item += gridDim.x) {
-        const int weight_row = weight_row_of(item);
-        const int x_row =
-            p.expert_slot != nullptr ? 0 : __ldcg(&p.chunks[chunk_count - 1 - item / p.tiles].first_slot);
-        for (int k = 0; k < p.kblocks; ++k) {
+      for (Work w = no_work_yet(p, items); next_work(p, items, w);) {
+        const int weight_row = weight_row_of(w.item);
+        const int x_row = p.expert_slot != nullptr ? 0 : __ldcg(&p.chunks[w.item / p.tiles].first_slot);
+        for (int k = w.k0; k < w.k1; ++k) {
           if (preloaded > 0) {
             --preloaded;
           } else {
@@ -148,8 +175,8 @@ __global__ __launch_bounds__(288, 1) void expert_gemm_kernel(const __grid_consta
 
   const int group = warp / 4;
   const int row = warp * 16 + lane / 4, token = 2 * (lane % 4);  // as in decode_gemm.cu
-  for (int item = blockIdx.x; item < items; item += gridDim.x) {
-    const int chunk_index = chunk_count - 1 - item / p.tiles, tile = item % p.tiles;
+  for (Work w = no_work_yet(p, items); next_work(p, items, w);) {
+    const int chunk_index = w.item / p.tiles, tile = w.item % p.tiles;
     const ExpertChunk chunk = load_chunk(p.chunks + chunk_index);
     const float* scales_of[kMatrices];
     const int scale_rows = p.rows_per_expert / kBlockK;
@@ -157,7 +184,7 @@ __global__ __launch_bounds__(288, 1) void expert_gemm_kernel(const __grid_consta
       scales_of[m] = p.weight_scale + (int64_t{chunk.expert} * scale_rows + m * p.tiles + tile) * p.kblocks;
     }
     float next_scale[kMatrices];
-    for (int m = 0; m < kMatrices; ++m) next_scale[m] = __ldg(scales_of[m]);
+    for (int m = 0; m < kMatrices; ++m) next_scale[m] = __ldg(scales_of[m] + w.k0);
 
     float sum[kMatrices][kTokens / 2];
 #pragma unroll
@@ -165,12 +192,12 @@ __global__ __launch_bounds__(288, 1) void expert_gemm_kernel(const __grid_consta
 #pragma unroll
       for (int v = 0; v < kTokens / 2; ++v) sum[m][v] = 0.0f;
     }
-    for (int k = 0; k < p.kblocks; ++k) {
+    for (int k = w.k0; k < w.k1; ++k) {
       float weight_scale[kMatrices];
 #pragma unroll
       for (int m = 0; m < kMatrices; ++m) {
         weight_scale[m] = next_scale[m];
-        if (k + 1 < p.kblocks) next_scale[m] = __ldg(scales_of[m] + k + 1);
+        if (k + 1 < w.k1) next_scale[m] = __ldg(scales_of[m] + k + 1);
       }
       mbarrier_wait(full + stage, parity);
       float product[kMatrices][kTokens / 2];
@@ -204,6 +231,31 @@ __global__ __launch_bounds__(288, 1) void expert_gemm_kernel(const __grid_consta
       }
       mbarrier_arrive(empty + stage);  // every lane: it has read its scales
       advance();
+    }
+
+    constexpr int kPartial = kMatrices * kTokens / 2 * 256;  // floats of a block
+    if (w.k0 > 0) {                                          // another block finishes this tile
+      float* to = p.partial + int64_t{blockIdx.x} * kPartial + threadIdx.x;
+#pragma unroll
+      for (int m = 0; m < kMatrices; ++m) {
+#pragma unroll
+        for (int v = 0; v < kTokens / 2; ++v) to[(m * (kTokens / 2) + v) * 256] = sum[m][v];
+      }
+      __threadfence();
+      named_barrier(1, 256);
+      if (threadIdx.x == 0) publish(p.flags + blockIdx.x);
+      continue;
+    }
+    const int units = units_per_block(p, items);
+    for (int done = w.k1, other = blockIdx.x + 1; done < p.kblocks; done += units, ++other) {
+      if (threadIdx.x == 0) await(p.flags + other);
+      named_barrier(1, 256);
+      const float* from = p.partial + int64_t{other} * kPartial + threadIdx.x;
+#pragma unroll
+      for (int m = 0; m < kMatrices; ++m) {
+#pragma unroll
+        for (int v = 0; v < kTokens / 2; ++v) sum[m][v] += __ldcg(from + (m * (kTokens / 2) + v) * 256);
+      }
     }
 
     if constexpr (!kGateUp) {
@@ -259,7 +311,8 @@ __global__ __launch_bounds__(288, 1) void expert_gemm_kernel(const __grid_consta
 }
 
 LaunchShape persistent(int sm_count, int smem_bytes) {
-  return {.grid = dim3(static_cast<unsigned>(sm_count), 1, 1), .threads = 288, .smem_bytes = smem_bytes};
+  const int blocks = sm_count < kStreamBlocksMax ? sm_count : kStreamBlocksMax;
+  return {.grid = dim3(static_cast<unsigned>(blocks), 1, 1), .threads = 288, .smem_bytes = smem_bytes};
 }
 
 }  // namespace
@@ -299,8 +352,6 @@ Status plan_expert_gemm(ExpertGemmArgs& args) {
 }
 
 Status launch_expert_gate_up(const ExpertGemmArgs& args, int sm_count, cudaStream_t stream) {
-  const int64_t expert_bytes = int64_t{args.shape.intermediate} * args.shape.hidden;
-  const int64_t first_shared = args.shape.experts - args.shared;
   const Params params{.weight = args.gate_up_map,
                       .x = args.x_map,
                       .weight_scale = args.weights.gate_up_scale,
@@ -311,16 +362,15 @@ Status launch_expert_gate_up(const ExpertGemmArgs& args, int sm_count, cudaStrea
                       .h = args.h,
                       .h_scale = args.h_scale,
                       .y = nullptr,
-                      .prefetch = {args.weights.gate_up + first_shared * 2 * expert_bytes,
-                                   args.weights.down + first_shared * expert_bytes},
-                      .prefetch_bytes = {args.shared * 2 * expert_bytes, args.shared * expert_bytes},
                       .x_scale_stride = args.x_scale_stride,
                       .h_scale_stride = args.h_scale_stride,
                       .kblocks = args.shape.hidden / kBlockK,
                       .tiles = args.shape.intermediate / kTile,
                       .rows_per_expert = 2 * args.shape.intermediate,
                       .tokens = args.shape.tokens,
-                      .stages = args.config.gate_up_stages};
+                      .stages = args.config.gate_up_stages,
+                      .partial = args.partial,
+                      .flags = args.routing.flags};
   const LaunchShape shape = persistent(sm_count, args.config.gate_up_smem_bytes);
   switch (args.config.gate_up_tokens) {
     case 8:
@@ -345,15 +395,15 @@ Status launch_expert_down(const ExpertGemmArgs& args, int sm_count, cudaStream_t
                       .h = nullptr,
                       .h_scale = nullptr,
                       .y = args.y,
-                      .prefetch = {},
-                      .prefetch_bytes = {},
                       .x_scale_stride = args.h_scale_stride,
                       .h_scale_stride = 0,
                       .kblocks = args.shape.intermediate / kBlockK,
                       .tiles = args.shape.hidden / kTile,
                       .rows_per_expert = args.shape.hidden,
                       .tokens = args.shape.tokens,
-                      .stages = args.config.down_stages};
+                      .stages = args.config.down_stages,
+                      .partial = args.partial,
+                      .flags = args.routing.flags + kStreamBlocksMax};
   const LaunchShape shape = persistent(sm_count, args.config.down_smem_bytes);
   switch (args.config.down_tokens) {
     case 8:

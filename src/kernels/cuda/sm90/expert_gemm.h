@@ -35,6 +35,10 @@ int slots_max(const ExpertShape& shape);
 // Upper bound of the chunks in a work list.
 int chunks_max(const ExpertShape& shape, int chunk_tokens);
 
+// Blocks of a grid, and floats of the partial sums that they exchange.
+inline constexpr int kStreamBlocksMax = 256;
+int64_t stream_partial_floats(const ExpertConfig& config);
+
 // Pure. gate_up_tokens == 0: the shape is not supported.
 ExpertConfig choose_expert_gemm(const ExpertShape& shape);
 std::string to_string(const ExpertConfig& config);

@@ -32,6 +32,10 @@ int chunks_max(const ExpertShape& shape, int chunk_tokens) {
   return std::min(picks, shape.experts) + picks / chunk_tokens;
 }
 
+int64_t stream_partial_floats(const ExpertConfig& config) {
+  return int64_t{kStreamBlocksMax} * 256 * std::max(config.gate_up_tokens, config.down_tokens / 2);
+}
+
 ExpertConfig choose_expert_gemm(const ExpertShape& shape) {
   if (shape.tokens < 1 || shape.tokens > 128 || shape.hidden % kBlockK != 0 ||
       shape.intermediate % kBlockK != 0 || shape.hidden <= 0 || shape.intermediate <= 0 ||

@@ -38,6 +38,15 @@ TEST(ExpertGemmConfig, BoundsHoldTheWorstRouting) {
   }
 }
 
+TEST(ExpertGemmConfig, PartialSumsHoldBothKernelsTiles) {
+  for (int tokens = 1; tokens <= 128; ++tokens) {
+    const ExpertConfig c = choose_expert_gemm(r1(tokens));
+    // [256 rows of gate and up, tokens] and [128 rows of down, tokens] for each block.
+    EXPECT_GE(stream_partial_floats(c), int64_t{kStreamBlocksMax} * 256 * c.gate_up_tokens);
+    EXPECT_GE(stream_partial_floats(c), int64_t{kStreamBlocksMax} * 128 * c.down_tokens);
+  }
+}
+
 TEST(ExpertGemmConfig, RefusesWhatTheKernelCannotDo) {
   EXPECT_EQ(choose_expert_gemm(r1(0)).gate_up_tokens, 0);
   EXPECT_EQ(choose_expert_gemm(r1(129)).gate_up_tokens, 0);

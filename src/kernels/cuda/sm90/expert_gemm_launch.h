@@ -21,8 +21,6 @@ struct ExpertWeights {
 struct ExpertGemmArgs {
   ExpertShape shape;
   ExpertConfig config;
-  int shared =
-      0;  // of shape.experts, the last: every token takes them, so that their weights can be drawn early
   ExpertWeights weights;
   Routing routing;
   // gate_up's input: all B rows, or the slots that launch_permute filled; its scales [hidden / 128, stride].
@@ -34,11 +32,13 @@ struct ExpertGemmArgs {
   float* h_scale = nullptr;                         // [intermediate / 128, h_scale_stride]
   int h_scale_stride = 0;                           // >= slots_max, a multiple of 4
   __nv_bfloat16* y = nullptr;                       // [slots_max, hidden]
+  float* partial = nullptr;                         // [stream_partial_floats]
   CUtensorMap gate_up_map, x_map, down_map, h_map;  // set by plan_expert_gemm
 };
 
 Status plan_expert_gemm(ExpertGemmArgs& args);
 Status launch_expert_gate_up(const ExpertGemmArgs& args, int sm_count, cudaStream_t stream);
+// Directly after launch_expert_gate_up on the stream: it starts on the work list before gate_up ends.
 Status launch_expert_down(const ExpertGemmArgs& args, int sm_count, cudaStream_t stream);
 
 }  // namespace gantry::sm90

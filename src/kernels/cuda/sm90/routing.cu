@@ -178,6 +178,7 @@ __global__ __launch_bounds__(kDispatchThreads) void dispatch_kernel(
   let_next_kernel_start();
   wait_for_previous_kernel();
   for (int s = e; s < p.slots_max; s += kDispatchThreads) p.routing.token_of[s] = -1;
+  for (int i = e; i < 2 * kStreamBlocksMax; i += kDispatchThreads) p.routing.flags[i] = 0;
   __syncthreads();
   const int picks = p.tokens * p.picks;
   for (int i = e; i < picks; i += kDispatchThreads) {

@@ -29,6 +29,7 @@ struct Routing {
       nullptr;  // [experts hit, B]: slot of (chunk's expert, token) or -1, for gate_up over all
   ExpertChunk* chunks[2] = {nullptr, nullptr};  // gate_up's and down's lists
   int32_t* chunk_counts = nullptr;              // [2]
+  int32_t* flags = nullptr;  // [2, kStreamBlocksMax], of the GEMMs' exchange of partial sums; cleared here
 };
 
 // DeepSeek-V3's gate for each row: logits = x W^T in f32, then GateParams' selection (args.h).
