@@ -11,8 +11,8 @@
 namespace gantry::sm90 {
 
 struct MlaDecodeArgs {
-  MlaDecodeShape shape;
-  MlaDecodeConfig config;
+  MlaDecodeShape shape{};
+  MlaDecodeConfig config{};
   const __nv_bfloat16* q = nullptr;      // [batch, heads, 576]
   const __nv_bfloat16* cache = nullptr;  // [cache_blocks, 64, 576]
   int64_t cache_blocks = 0;
@@ -20,10 +20,10 @@ struct MlaDecodeArgs {
   int table_stride = 0;
   const int32_t* lengths = nullptr;  // [batch] tokens visible, >= 1
   float scale = 0;
-  float* partial = nullptr;      // [splits, batch, heads, 512], with splits > 1
-  float* partial_lse = nullptr;  // [splits, batch, heads], base 2
-  __nv_bfloat16* out = nullptr;  // [batch, heads, 512]
-  CUtensorMap q_map, cache_map;  // set by plan_mla_decode
+  float* partial = nullptr;          // [splits, batch, heads, 512], with splits > 1
+  float* partial_lse = nullptr;      // [splits, batch, heads], base 2
+  __nv_bfloat16* out = nullptr;      // [batch, heads, 512]
+  CUtensorMap q_map{}, cache_map{};  // set by plan_mla_decode
 };
 
 Status plan_mla_decode(MlaDecodeArgs& args);

@@ -272,7 +272,8 @@ Status plan_gate(GateArgs& args, int sm_count) {
   const int routed = s.experts - args.shared;
   if (args.shared < 0 || args.shared > 32 || routed < 1 || routed > kExpertsMax ||
       s.experts_per_token > kPicksMax || s.experts_per_token <= args.shared || args.groups > kGroupsMax ||
-      routed % args.groups != 0) {
+      routed % args.groups != 0 || args.topk_group < 1 || args.topk_group > args.groups ||
+      s.experts_per_token - args.shared > args.topk_group * (routed / args.groups)) {
     return internal_error("no gate kernel for " + std::to_string(routed) + " experts in " +
                           std::to_string(args.groups) + " groups");
   }
