@@ -13,6 +13,8 @@ namespace {
 // A worker spins this many pauses (some 100 us) for the next region before it parks: regions follow each
 // other within microseconds, and the gap between two steps is about that long.
 constexpr int kSpinPauses = 8000;
+// With more threads than cores, spinning takes the time of those that work.
+constexpr int kSpinPausesCrowded = 100;
 // The caller spins this many (some 20 us) for a worker's last chunk before it yields: a neighbour may hold
 // the worker's core.
 constexpr int kJoinPauses = 2000;
@@ -26,6 +28,11 @@ void pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
+}
+
+int cores_allowed() {
+  cpu_set_t allowed;
+  return sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
 }
 
 void pin_to(int index) {
@@ -47,6 +54,7 @@ void pin_to(int index) {
 ThreadPool::ThreadPool(int threads, bool pin)
     : size_(threads),
       pin_(pin),
+      spin_pauses_(threads <= cores_allowed() ? kSpinPauses : kSpinPausesCrowded),
       shares_(new Share[static_cast<size_t>(std::max(threads, 1))]),
       state_(kClosed) {
   GANTRY_CHECK(threads >= 1 && static_cast<uint64_t>(threads) < kJoinedMask);
@@ -103,7 +111,7 @@ void ThreadPool::worker(int thread) {
   uint64_t seen = 0;
   const auto epoch = [this] { return state_.load(std::memory_order_acquire) >> kEpochShift; };
   for (;;) {
-    for (int i = 0; i < kSpinPauses && epoch() == seen; ++i) pause();
+    for (int i = 0; i < spin_pauses_ && epoch() == seen; ++i) pause();
     if (epoch() == seen) {
       std::unique_lock lock(mutex_);
       sleepers_.fetch_add(1);

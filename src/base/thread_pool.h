@@ -57,6 +57,7 @@ class ThreadPool {
 
   int size_;
   bool pin_;
+  int spin_pauses_;
   std::thread::id pinned_caller_{};
   std::vector<std::thread> threads_;
   std::unique_ptr<Share[]> shares_;  // [size_]
