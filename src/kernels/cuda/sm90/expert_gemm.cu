@@ -322,12 +322,14 @@ Status plan_expert_gemm(ExpertGemmArgs& args) {
   if (args.config.gate_up_tokens == 0) return internal_error("no grouped FP8 GEMM for this shape");
   const auto hidden = static_cast<uint64_t>(s.hidden), inner = static_cast<uint64_t>(s.intermediate);
   const auto experts = static_cast<uint64_t>(s.experts);
-  GANTRY_ASSIGN_OR_RETURN(args.gate_up_map, make_tensor_map({.base = args.weights.gate_up,
-                                                             .cols = hidden,
-                                                             .rows = experts * 2 * inner,
-                                                             .row_stride = hidden,
-                                                             .box_cols = kBlockK,
-                                                             .box_rows = kTile}));
+  GANTRY_ASSIGN_OR_RETURN(args.gate_up_map,
+                          make_tensor_map({.base = args.weights.gate_up,
+                                           .cols = hidden,
+                                           .rows = experts * 2 * inner,
+                                           .row_stride = hidden,
+                                           .box_cols = kBlockK,
+                                           .box_rows = kTile,
+                                           .promotion = CU_TENSOR_MAP_L2_PROMOTION_L2_256B}));
   GANTRY_ASSIGN_OR_RETURN(args.x_map,
                           make_tensor_map({.base = args.x,
                                            .cols = hidden,

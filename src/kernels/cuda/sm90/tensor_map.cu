@@ -22,7 +22,7 @@ Result<CUtensorMap> make_tensor_map(const TensorMapSpec& spec) {
   const cuuint32_t steps[2] = {1, 1};
   const CUresult result = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function)(
       &map, spec.type, 2, const_cast<void*>(spec.base), sizes, strides, box, steps,
-      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, spec.promotion,
       CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     return internal_error("cuTensorMapEncodeTiled failed with " + std::to_string(static_cast<int>(result)) +

@@ -18,6 +18,9 @@ struct TensorMapSpec {
   uint64_t row_stride = 0;  // bytes, a multiple of 16
   uint32_t box_cols = 0;    // box_cols * element_bytes = 128: one swizzle atom wide
   uint32_t box_rows = 0;
+  // What a miss fetches. 128 bytes are 1 to 3% faster for most weights; gate_up, with two streams a block, wants 256
+  // (bench/cuda on an H200, 2026-11-24).
+  CUtensorMapL2promotion promotion = CU_TENSOR_MAP_L2_PROMOTION_L2_128B;
 };
 
 // A 2-D map with the 128-byte swizzle; boxes read past the edge as zeros.
