@@ -8,8 +8,8 @@
 
 namespace gantry::cpu {
 
-// e^x to 2 units in the last place; exactly 0 below -87.3, so that a masked -inf weighs nothing. Cody-Waite
-// reduction, degree-6 polynomial of 2^f's natural form (Taylor to the error of f32 on |r| <= ln 2 / 2).
+// e^x; exactly 0 below -87.3, so that a masked -inf weighs nothing. Cody-Waite reduction to |r| <= ln 2 / 2,
+// where the Taylor polynomial of degree 6 errs by 2e-7.
 template <class V>
 [[gnu::always_inline]] inline typename V::F exp(typename V::F x) {
   using F = typename V::F;
@@ -94,7 +94,7 @@ void rope(const float* cos, const float* sin, int32_t pairs, bool interleaved, f
   }
 }
 
-// Two rows of w at a time, each with two chains: the order for one row never changes.
+// Four chains of lanes for each row, added in a fixed order.
 template <class V>
 void dot_rows(const float* w, int64_t rows, int64_t cols, const float* x, float* y) {
   using F = typename V::F;
