@@ -42,7 +42,8 @@ int read_number(std::string_view spec, size_t& i, int limit, const char* what) {
 
 std::string digits_of(Int value, int base, bool upper) {
   __extension__ typedef unsigned __int128 Unsigned;
-  Unsigned rest = value < 0 ? -static_cast<Unsigned>(value) : static_cast<Unsigned>(value);
+  auto rest = static_cast<Unsigned>(value);
+  if (value < 0) rest = -rest;
   const auto radix = static_cast<Unsigned>(base);
   std::string out;
   do {
