@@ -5,6 +5,7 @@
 #include <chrono>
 #include <random>
 
+#include "base/clock.h"
 #include "engine/testing/frame_collector.h"
 #include "sched/testing/simulated_device.h"
 

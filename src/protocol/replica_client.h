@@ -88,9 +88,6 @@ struct ReplicaInfo {
   int64_t vocab_size = 0;
 };
 
-// What deadline_ns and last_token_ns are measured with (CLOCK_MONOTONIC).
-int64_t monotonic_ns();
-
 class FrameSink {
  public:
   virtual ~FrameSink() = default;

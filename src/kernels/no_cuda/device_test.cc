@@ -1,7 +1,7 @@
+#include "kernels/cuda/device.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "kernels/cuda/device.h"
 
 namespace gantry {
 namespace {
