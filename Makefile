@@ -10,7 +10,7 @@ export GANTRY_MODEL_DIR := $(CURDIR)/.cache/models
 export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 
-.PHONY: help setup setup-test build run model test unit-test e2e-test lint format asan tsan clang dist fresh clean
+.PHONY: help setup setup-test build run model test unit-test e2e-test lint tidy format asan tsan clang dist fresh clean
 
 help:
 	@grep -E '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -45,9 +45,11 @@ e2e-test: unit-test
 	@GANTRY_BIN=$(CURDIR)/build/gantry GANTRY_TEST_MODEL=$(GANTRY_MODEL_DIR)/smollm2.gguf \
 	    $(PYTHON) -m pytest -q tests
 
-lint: setup-test ## clang-format, include directions, clang-tidy
+lint: setup-test ## include directions, the tree, banned calls, clang-format
 	@tools/tidy/check
 	@tools/tidy/format --check
+
+tidy: setup-test ## clang-tidy over every source; several minutes
 	@cmake --preset clang > /dev/null
 	@tools/tidy/clang-tidy build/clang
 
