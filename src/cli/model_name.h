@@ -12,8 +12,12 @@ struct ResolvedModel {
   std::string id;    // as /v1/models lists it
 };
 
-// "smollm2" is $GANTRY_MODEL_DIR/smollm2.gguf, else ~/.cache/gantry/models/smollm2.gguf. kNotFound says what
-// was looked for.
+// The model that a bare `gantry serve` takes: it comes with the binary.
+inline constexpr const char* kInstalledModel = "r1-tiny";
+
+// "r1-tiny" is in the folder share/gantry beside the binary (or beside the folder it lies in), or in
+// $GANTRY_DATA_DIR; "smollm2" is $GANTRY_MODEL_DIR/smollm2.gguf, else ~/.cache/gantry/models/smollm2.gguf.
+// kNotFound says what was looked for.
 Result<ResolvedModel> resolve_model(const std::string& name);
 
 }  // namespace gantry::cli

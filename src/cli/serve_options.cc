@@ -16,8 +16,7 @@ Status check_range(const char* flag, int64_t value, int64_t low, int64_t high) {
 
 void add_serve_flags(CLI::App& app, ServeOptions& o) {
   app.add_option("models,--model", o.models,
-                 "Folders with config.json and safetensors, .gguf files, or smollm2")
-      ->required();
+                 "Folders with config.json and safetensors, .gguf files, r1-tiny (the default) or smollm2");
   add_flag(app, "--served-model-name", o.served_model_names, "Names the API uses, one per model, in order");
   add_flag(app, "--host", o.host, "Address to listen on");
   add_flag(app, "--port", o.port, "Port to listen on; 0 takes a free one and prints it");

@@ -7,11 +7,12 @@
 #include <vector>
 
 #include "base/status.h"
+#include "cli/model_name.h"
 
 namespace gantry::cli {
 
 struct ServeOptions {
-  std::vector<std::string> models;
+  std::vector<std::string> models{kInstalledModel};
   std::vector<std::string> served_model_names;
   std::string host = "127.0.0.1";
   int port = 8000;
