@@ -1,0 +1,178 @@
+#include "model/parallel_layout.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <numeric>
+
+namespace gantry {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::vector<int32_t> counts(int32_t layers, int32_t stages) {
+  std::vector<int32_t> out;
+  for (const LayerRange& range : split_layers(layers, stages)) out.push_back(range.count());
+  return out;
+}
+
+// A small model of R1's kind whose shapes are ragged against nothing.
+ModelConfig latent_model() {
+  ModelConfig config;
+  config.architecture = "DeepseekV3ForCausalLM";
+  config.layers = 5;
+  config.hidden = 256;
+  config.heads = config.kv_heads = 8;
+  config.head_dim = 192;
+  config.intermediate = 1024;
+  config.vocab = 1001;
+  config.mtp_layers = 1;
+  config.mla = MlaConfig{128, 128, 128, 64, 128};
+  config.moe = MoeConfig{.experts = 8, .experts_per_token = 2, .shared_experts = 1, .intermediate = 512};
+  config.moe->first_dense_layers = 1;
+  return config;
+}
+
+ModelConfig grouped_model() {
+  ModelConfig config;
+  config.architecture = "Qwen2ForCausalLM";
+  config.layers = 3;
+  config.hidden = 96;
+  config.heads = 12;
+  config.kv_heads = 2;
+  config.head_dim = 8;
+  config.intermediate = 240;
+  config.vocab = 50;
+  config.qkv_bias = true;
+  config.tied_embeddings = true;
+  return config;
+}
+
+TEST(SplitLayers, LeftOversGoToLaterStagesExceptTheLast) {
+  EXPECT_THAT(counts(61, 1), ElementsAre(61));
+  EXPECT_THAT(counts(61, 2), ElementsAre(31, 30));
+  EXPECT_THAT(counts(61, 4), ElementsAre(15, 15, 16, 15));
+  EXPECT_THAT(counts(61, 8), ElementsAre(7, 7, 8, 8, 8, 8, 8, 7));
+  EXPECT_THAT(counts(3, 3), ElementsAre(1, 1, 1));
+}
+
+// Every element of a tensor lies on as many ranks as its split says: once, on all, or on the replicas of its
+// KV head; and a rank's slices cut no block.
+void expect_covered(const ModelConfig& config, const WeightFormat& format, const ParallelSizes& sizes) {
+  const auto tensors = checkpoint_tensors(config, format);
+  const QuantBlock block = quant_block_of(tensors, format);
+  const ParallelLayout layout = ParallelLayout::create(config, block, sizes).value();
+  for (const CheckpointTensor& tensor : tensors) {
+    std::map<int32_t, std::vector<int>> by_stage;
+    for (int32_t rank = 0; rank < sizes.ranks(); ++rank) {
+      const RankPlace place = layout.place(rank);
+      const TensorSlice slice = layout.slice(tensor, place);
+      if (!slice.held) continue;
+      std::vector<int>& covered = by_stage[place.stage];
+      covered.resize(static_cast<size_t>(tensor.shape[slice.dim]));
+      for (int64_t i = slice.begin; i < slice.end; ++i) ++covered[static_cast<size_t>(i)];
+      EXPECT_GE(slice.size, slice.end - slice.begin);
+      if (tensor.dtype == DType::kF8E4M3 && slice.size != tensor.shape[slice.dim]) {
+        EXPECT_EQ(slice.begin % block.rows, 0) << tensor.name;
+        EXPECT_EQ(slice.size % block.rows, 0) << tensor.name;
+      }
+    }
+    const bool tied_table = config.tied_embeddings && tensor.place == CheckpointTensor::Place::kEmbedding;
+    ASSERT_EQ(by_stage.size(), tied_table && sizes.pipeline > 1 ? 2 : 1) << tensor.name;
+    int copies = tensor.split == TensorSplit::kWhole ? sizes.tensor : 1;
+    if (tensor.split == TensorSplit::kKvRows) copies = layout.kv_replicas();
+    if (tensor.expert >= 0 && sizes.expert_parallel) copies = 1;
+    for (const auto& [stage, covered] : by_stage) {
+      for (const int count : covered) ASSERT_EQ(count, copies) << tensor.name << " on stage " << stage;
+    }
+  }
+}
+
+TEST(ParallelLayout, SlicesCoverEveryTensor) {
+  for (const int32_t stages : {1, 2, 3}) {
+    for (const int32_t ranks : {1, 2, 4}) {
+      expect_covered(latent_model(), {.fp8_block = 128}, {ranks, stages, false});
+      expect_covered(latent_model(), {.fp8_block = 128}, {ranks, stages, true});
+    }
+    for (const int32_t ranks : {1, 2, 4, 6, 12}) expect_covered(grouped_model(), {}, {ranks, stages, false});
+  }
+}
+
+TEST(ParallelLayout, ScalesFollowTheirWeights) {
+  const auto tensors = checkpoint_tensors(latent_model(), {.fp8_block = 128});
+  const auto layout = ParallelLayout::create(latent_model(), {128, 128}, {4, 1, false}).value();
+  for (size_t i = 0; i + 1 < tensors.size(); ++i) {
+    if (tensors[i].dtype != DType::kF8E4M3) continue;
+    ASSERT_EQ(tensors[i + 1].name, tensors[i].name + "_scale_inv");
+    const TensorSlice weight = layout.slice(tensors[i], {0, 3});
+    const TensorSlice scale = layout.slice(tensors[i + 1], {0, 3});
+    if (weight.size == tensors[i].shape[weight.dim]) continue;
+    EXPECT_EQ(scale.dim, weight.dim);
+    EXPECT_EQ(scale.begin * 128, weight.begin);
+    EXPECT_EQ(scale.size * 128, weight.size);
+  }
+}
+
+TEST(ParallelLayout, KvHeadsAreReplicatedWhenFewerThanRanks) {
+  const auto layout = ParallelLayout::create(grouped_model(), {}, {6, 1, false}).value();
+  EXPECT_EQ(layout.heads(), 2);
+  EXPECT_EQ(layout.kv_heads(), 1);
+  EXPECT_EQ(layout.kv_replicas(), 3);
+  const auto tensors = checkpoint_tensors(grouped_model(), WeightFormat{});
+  for (const CheckpointTensor& tensor : tensors) {
+    if (!tensor.name.ends_with("k_proj.weight")) continue;
+    EXPECT_EQ(layout.slice(tensor, {0, 2}).begin, 0);
+    EXPECT_EQ(layout.slice(tensor, {0, 3}).begin, 8);
+    EXPECT_EQ(layout.slice(tensor, {0, 5}).size, 8);
+  }
+}
+
+TEST(ParallelLayout, TheVocabularyIsPaddedToEqualShares) {
+  const auto layout = ParallelLayout::create(latent_model(), {128, 128}, {4, 1, false}).value();
+  EXPECT_EQ(layout.vocabulary_rows(), 256);
+  const CheckpointTensor table = checkpoint_tensors(latent_model(), WeightFormat{})[0];
+  const TensorSlice last = layout.slice(table, {0, 3});
+  EXPECT_EQ(last.begin, 768);
+  EXPECT_EQ(last.end, 1001);
+  EXPECT_EQ(last.size, 256);
+  EXPECT_EQ(last.bytes(table), 256u * 256 * 2);
+}
+
+TEST(ParallelLayout, SizesThatDoNotSplitAreRefusedWithThoseThatDo) {
+  Status status = ParallelLayout::create(latent_model(), {128, 128}, {3, 1, false}).status();
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.param(), "tensor_parallel_size");
+  EXPECT_THAT(status.message(), HasSubstr("8 query heads"));
+  EXPECT_THAT(status.message(), HasSubstr("1, 2, 4"));
+  // An expert's 512 columns over 8 ranks are half blocks; whole experts are not cut, the shared one is.
+  status = ParallelLayout::create(latent_model(), {128, 128}, {8, 1, false}).status();
+  EXPECT_THAT(status.message(), HasSubstr("blocks of 128"));
+  status = ParallelLayout::create(latent_model(), {128, 128}, {1, 6, false}).status();
+  EXPECT_EQ(status.param(), "pipeline_parallel_size");
+  status = ParallelLayout::create(grouped_model(), {}, {2, 1, true}).status();
+  EXPECT_EQ(status.param(), "enable_expert_parallel");
+  for (const int32_t bad : {0, -1, 13}) {
+    EXPECT_FALSE(ParallelLayout::create(grouped_model(), {}, {bad, 1, false}).ok()) << bad;
+  }
+}
+
+TEST(CheckpointTensors, AFormatOfAnotherMethodIsRefused) {
+  const auto format = [](const char* text) { return parse_weight_format(nlohmann::json::parse(text)); };
+  EXPECT_EQ(format(R"({"torch_dtype": "float32"})")->dtype, DType::kF32);
+  EXPECT_EQ(format(R"({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}})")
+                ->fp8_block,
+            128);
+  for (const char* bad :
+       {R"({"quantization_config": {"quant_method": "awq"}})", R"({"quantization_config": 1})",
+        R"({"quantization_config": {"quant_method": "fp8", "weight_block_size": [1, 128]}})",
+        R"({"quantization_config": {"quant_method": "fp8", "weight_block_size": [0, 0]}})"}) {
+    EXPECT_EQ(format(bad).status().code(), StatusCode::kUnimplemented) << bad;
+  }
+  EXPECT_FALSE(format(R"({"torch_dtype": "int3"})").ok());
+  EXPECT_FALSE(format("[]").ok());
+}
+
+}  // namespace
+}  // namespace gantry
