@@ -5,12 +5,15 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/limits.h"
 
 namespace gantry {
 namespace {
 
 // Up to so many bytes, merging costs less than finding neighbours.
 constexpr size_t kMergeBytesMax = 128;
+
+static_assert(limits::kTokenBytesMax <= UINT16_MAX);
 
 }  // namespace
 
@@ -23,7 +26,9 @@ Result<Bpe> Bpe::create(const VocabSpec& spec, const std::vector<bool>& is_speci
   MergeScratch scratch;
   for (size_t id = 0; id < spec.tokens.size(); ++id) {
     const std::string& bytes = spec.tokens[id];
+    derivations[id].length = static_cast<uint16_t>(bytes.size());
     if (bytes.empty() || is_special[id]) continue;
+    derivations[id].first_byte = static_cast<uint8_t>(bytes[0]);
     ids.clear();
     merges.merge(bytes, scratch, ids);
     const bool is_reachable = ids.size() == 1 && ids[0] == static_cast<TokenId>(id);
@@ -137,10 +142,10 @@ bool Bpe::may_be_neighbours(TokenId left, TokenId right, BpeScratch& scratch) co
   uint64_t end = kNoRank;  // the two merge if their rank is below it
   while (true) {
     ++scratch.steps;
-    if (merges_.rank(left, right) < end) return false;
     const bool is_left_byte = l->last.rank == kNoRank;
     const bool is_right_byte = r->last.rank == kNoRank;
-    if (is_left_byte && is_right_byte) return true;
+    if (is_left_byte && is_right_byte) return merges_.byte_rank(l->first_byte, r->first_byte) >= end;
+    if (merges_.rank(left, right) < end) return false;
     if (is_right_byte || (!is_left_byte && l->last.rank > r->last.rank)) {
       end = l->last.rank;
       left = l->last.right;

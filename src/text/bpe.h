@@ -39,10 +39,13 @@ class Bpe {
   const BpeMerges& merges() const { return merges_; }
 
  private:
-  // How merging makes a token of its bytes.
+  // How merging makes a token of its bytes. 16 bytes: what encoding a long piece reads of a token is in one
+  // place.
   struct Derivation {
-    Merge last;             // rank kNoRank: a byte, or a token that no merging makes
-    bool is_ranked = true;  // each merge has a higher rank than those that make its parts
+    Merge last;              // rank kNoRank: a byte, or a token that no merging makes
+    uint16_t length = 0;     // bytes of the token
+    uint8_t first_byte = 0;  // of the token
+    bool is_ranked = true;   // each merge has a higher rank than those that make its parts
   };
 
   Bpe(const VocabSpec& spec, BpeMerges merges, std::vector<Derivation> derivations,
@@ -50,7 +53,7 @@ class Bpe {
 
   void encode_long(std::string_view piece, BpeScratch& scratch, std::vector<TokenId>& out) const;
   void encode_known(std::string_view text, BpeScratch& scratch, std::vector<TokenId>& out) const;
-  size_t length_of(TokenId id) const { return spec_->tokens[static_cast<size_t>(id)].size(); }
+  size_t length_of(TokenId id) const { return derivations_[static_cast<size_t>(id)].length; }
   bool may_be_neighbours(TokenId left, TokenId right, BpeScratch& scratch) const;
   bool merge_as_they_are(TokenId left, TokenId right, BpeScratch& scratch) const;
 

@@ -91,8 +91,9 @@ Result<BpeMerges> BpeMerges::create(const VocabSpec& spec, const std::vector<boo
     }
   }
   if (spec.unk) merges.unk_ = *spec.unk;
-  merges.pairs_.assign(std::bit_ceil(std::max<size_t>(spec.merges.size() * 2, 16)), kNoEntry);
+  merges.pairs_.assign(std::bit_ceil(std::max<size_t>(spec.merges.size() * 3 / 2, 16)), kNoEntry);
   merges.mask_ = merges.pairs_.size() - 1;
+  merges.partners_.resize(spec.tokens.size());
   merges.products_.assign(spec.merges.size(), kNoToken);
   std::string product;
   for (size_t i = 0; i < spec.merges.size(); ++i) {
@@ -131,9 +132,11 @@ void BpeMerges::insert_pair(TokenId left, TokenId right, uint32_t rank) {
   // The later of two equal merges counts, as in Hugging Face's map.
   while (pairs_[slot] != kNoEntry && pairs_[slot] >> kRankBits != key) slot = (slot + 1) & mask_;
   pairs_[slot] = key << kRankBits | rank;
+  partners_[static_cast<size_t>(left)].right |= partner_bit(right);
+  partners_[static_cast<size_t>(right)].left |= partner_bit(left);
 }
 
-uint32_t BpeMerges::rank(TokenId left, TokenId right) const {
+uint32_t BpeMerges::find_rank(TokenId left, TokenId right) const {
   const uint64_t key = pair_key(left, right);
   for (size_t slot = mix(key) & mask_;; slot = (slot + 1) & mask_) {
     const uint64_t entry = pairs_[slot];
@@ -153,7 +156,7 @@ void BpeMerges::merge(std::string_view bytes, MergeScratch& scratch, std::vector
     const TokenId id = byte_tokens_[byte];
     if (id == kNoToken && unk_ == kNoToken) continue;
     if (!ids.empty()) {
-      ranks.push_back(before >= 0 && id != kNoToken ? byte_ranks_[static_cast<size_t>(before << 8 | byte)]
+      ranks.push_back(before >= 0 && id != kNoToken ? byte_rank(static_cast<uint8_t>(before), byte)
                                                     : kNoRank);
     }
     ids.push_back(id != kNoToken ? id : unk_);

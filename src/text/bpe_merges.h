@@ -47,18 +47,37 @@ class BpeMerges {
   TokenId unk() const { return unk_; }
 
   // kNoRank if the two do not merge.
-  uint32_t rank(TokenId left, TokenId right) const;
+  uint32_t rank(TokenId left, TokenId right) const {
+    const bool may_merge = partners_[static_cast<size_t>(left)].right & partner_bit(right) &&
+                           partners_[static_cast<size_t>(right)].left & partner_bit(left);
+    return may_merge ? find_rank(left, right) : kNoRank;
+  }
+  // That of two bytes' tokens.
+  uint32_t byte_rank(uint8_t left, uint8_t right) const {
+    return byte_ranks_[static_cast<size_t>(left) << 8 | right];
+  }
 
  private:
   void merge_short(MergeScratch& scratch, std::vector<TokenId>& out) const;
   void merge_long(MergeScratch& scratch, std::vector<TokenId>& out) const;
+  // partner_bit() of each token that merges with this one on that side: spares most pairs that do not merge
+  // the look-up.
+  struct Partners {
+    uint64_t left = 0;
+    uint64_t right = 0;
+  };
+
   void insert_pair(TokenId left, TokenId right, uint32_t rank);
+  uint32_t find_rank(TokenId left, TokenId right) const;
+  static uint64_t partner_bit(TokenId id) {
+    return uint64_t{1} << (static_cast<uint32_t>(id) * 0x9e3779b9u >> 26);
+  }
 
   TokenId byte_tokens_[256];
-  std::vector<uint32_t>
-      byte_ranks_;  // rank of two bytes' tokens at left << 8 | right: most look-ups are of these
+  std::vector<uint32_t> byte_ranks_;  // at left << 8 | right: most look-ups are of these
   TokenId unk_ = kNoToken;
-  std::vector<TokenId> products_;  // by rank
+  std::vector<Partners> partners_;  // by id
+  std::vector<TokenId> products_;   // by rank
   // Open addressing; an entry is left << 44 | right << 24 | rank, and all ones where there is none.
   std::vector<uint64_t> pairs_;
   uint64_t mask_ = 0;
