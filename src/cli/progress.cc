@@ -21,9 +21,10 @@ Progress::Progress(std::string label)
       shown_ns_(start_ns_) {}
 
 void Progress::update(uint64_t done_bytes, uint64_t total_bytes) {
+  if (done_) return;
   const int64_t now = monotonic_ns();
-  const bool last = done_bytes >= total_bytes;
-  if (!last && now - shown_ns_ < (terminal_ ? kBarIntervalNs : kLineIntervalNs)) return;
+  done_ = done_bytes >= total_bytes;
+  if (!done_ && now - shown_ns_ < (terminal_ ? kBarIntervalNs : kLineIntervalNs)) return;
   shown_ns_ = now;
   const double seconds = static_cast<double>(now - start_ns_) * 1e-9;
   const double mib = static_cast<double>(done_bytes) / (1 << 20);
@@ -41,7 +42,7 @@ void Progress::update(uint64_t done_bytes, uint64_t total_bytes) {
   std::fprintf(stderr, "\r%s [%s] %.0f/%.0f MiB %.0f MiB/s %.0f s left ", label_.c_str(), bar.c_str(), mib,
                total_mib, rate, left);
   line_open_ = true;
-  if (last) finish();
+  if (done_) finish();
 }
 
 void Progress::finish() {

@@ -13,6 +13,7 @@ class Progress {
  public:
   // label: "loading smollm2". Bytes are shown in MiB with rate and time left.
   explicit Progress(std::string label);
+  // What comes after all bytes are done is not shown.
   void update(uint64_t done_bytes, uint64_t total_bytes);
   // Ends the bar's line.
   void finish();
@@ -23,6 +24,7 @@ class Progress {
   int64_t start_ns_;
   int64_t shown_ns_ = 0;
   bool line_open_ = false;
+  bool done_ = false;
 };
 
 }  // namespace gantry::cli
