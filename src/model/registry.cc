@@ -13,8 +13,8 @@ struct Entry {
 };
 
 constexpr Entry kModels[] = {
-    {"LlamaForCausalLM", load_llama},
-    {"Qwen2ForCausalLM", load_qwen2},
+    {"LlamaForCausalLM", load_dense_decoder},
+    {"Qwen2ForCausalLM", load_dense_decoder},
     {"DeepseekV3ForCausalLM", load_deepseek_v3},
 };
 

@@ -1,4 +1,4 @@
-// The models by architecture; each lives in the .cc of its name.
+// The models by architecture; each lives in the .cc that its loader is named after.
 #pragma once
 
 #include <memory>
@@ -12,10 +12,8 @@ namespace gantry {
 
 using LoadFn = Result<std::unique_ptr<Model>> (*)(const WeightSource&, const LoadOptions&, ModelConfig);
 
-Result<std::unique_ptr<Model>> load_llama(const WeightSource& source, const LoadOptions& options,
-                                          ModelConfig config);
-Result<std::unique_ptr<Model>> load_qwen2(const WeightSource& source, const LoadOptions& options,
-                                          ModelConfig config);
+Result<std::unique_ptr<Model>> load_dense_decoder(const WeightSource& source, const LoadOptions& options,
+                                                  ModelConfig config);
 Result<std::unique_ptr<Model>> load_deepseek_v3(const WeightSource& source, const LoadOptions& options,
                                                 ModelConfig config);
 

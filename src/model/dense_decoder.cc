@@ -1,5 +1,6 @@
-// Llama (arXiv 2302.13971; Llama 3, arXiv 2407.21783): pre-norm decoder of grouped-query attention and
-// SwiGLU.
+// Llama (arXiv 2302.13971; Llama 3, arXiv 2407.21783) and Qwen2, Qwen2.5 (arXiv 2407.10671): a pre-norm decoder
+// of grouped-query attention and SwiGLU. What differs is in the configuration: biases on queries, keys and
+// values (Qwen2), rope scaling (Llama 3).
 #include <string>
 #include <vector>
 
@@ -11,21 +12,21 @@
 namespace gantry {
 namespace {
 
-struct LlamaLayer {
+struct DenseLayer {
   Attention attention;
   Mlp mlp;
 };
 
-class Llama final : public Decoder {
+class DenseDecoder final : public Decoder {
  public:
-  Llama(ModelConfig config, const LoadOptions& options) : Decoder(std::move(config), options) {}
+  DenseDecoder(ModelConfig config, const LoadOptions& options) : Decoder(std::move(config), options) {}
 
   Status load(const WeightSource& source) {
     Loader loader(source, options_, arena_);
     GANTRY_RETURN_IF_ERROR(load_ends(loader, config_.head_dim));
     for (int32_t i = 0; i < config_.layers; ++i) {
       const std::string prefix = "model.layers." + std::to_string(i) + ".";
-      LlamaLayer layer;
+      DenseLayer layer;
       GANTRY_ASSIGN_OR_RETURN(layer.attention, load_attention(loader, config_, prefix));
       GANTRY_ASSIGN_OR_RETURN(layer.mlp, load_mlp(loader, config_, prefix));
       layers_.push_back(layer);
@@ -48,14 +49,14 @@ class Llama final : public Decoder {
   }
 
  private:
-  std::vector<LlamaLayer> layers_;
+  std::vector<DenseLayer> layers_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Model>> load_llama(const WeightSource& source, const LoadOptions& options,
-                                          ModelConfig config) {
-  auto model = std::make_unique<Llama>(std::move(config), options);
+Result<std::unique_ptr<Model>> load_dense_decoder(const WeightSource& source, const LoadOptions& options,
+                                                  ModelConfig config) {
+  auto model = std::make_unique<DenseDecoder>(std::move(config), options);
   GANTRY_RETURN_IF_ERROR(model->load(source));
   return std::unique_ptr<Model>(std::move(model));
 }
