@@ -7,8 +7,9 @@ namespace {
 
 constexpr std::string_view kOpen = "<think>";
 constexpr std::string_view kClose = "</think>";
+constexpr std::string_view kWhiteSpace = " \t\r\n";
 
-bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+bool is_space(char c) { return kWhiteSpace.find(c) != std::string_view::npos; }
 
 // Bytes at the end of `text` that could be the start of `tag`.
 size_t partial_tag(std::string_view text, std::string_view tag) {
@@ -95,11 +96,17 @@ ReasoningDelta ReasoningParser::finish() {
   return delta;
 }
 
-bool prompt_opens_reasoning(std::string_view prompt) {
-  const size_t end = prompt.find_last_not_of(" \t\r\n");
-  if (end == std::string_view::npos) return false;
-  const std::string_view text = prompt.substr(0, end + 1);
-  return text.size() >= kOpen.size() && text.substr(text.size() - kOpen.size()) == kOpen;
+bool prompt_opens_reasoning(std::span<const PromptPiece> prompt) {
+  std::string end;  // of the template's text, as far as nothing but white space of others follows
+  for (const PromptPiece& piece : prompt) {
+    if (piece.from_template) {
+      end += piece.text;
+    } else if (piece.text.find_first_not_of(kWhiteSpace) != std::string_view::npos) {
+      end.clear();
+    }
+  }
+  const size_t last = end.find_last_not_of(kWhiteSpace);
+  return last != std::string_view::npos && std::string_view(end).substr(0, last + 1).ends_with(kOpen);
 }
 
 }  // namespace gantry

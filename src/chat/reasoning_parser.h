@@ -1,8 +1,11 @@
 // Splits streamed text into reasoning and answer at <think> ... </think> (DeepSeek-R1's format).
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
+
+#include "chat/chat_template.h"
 
 namespace gantry {
 
@@ -33,7 +36,8 @@ class ReasoningParser {
   bool trim_front_ = false;  // line breaks at the start of the open side are still to be dropped
 };
 
-// True if the rendered prompt leaves a <think> open at its end.
-bool prompt_opens_reasoning(std::string_view prompt);
+// True if the rendered prompt leaves a <think> of the template open at its end. One that a message brings is
+// plain text (docs/decisions/0004).
+bool prompt_opens_reasoning(std::span<const PromptPiece> prompt);
 
 }  // namespace gantry

@@ -80,12 +80,23 @@ TEST(ReasoningParserTest, PassesOnWhatIsCertain) {
   EXPECT_EQ(parser.push("b").reasoning, "</b");
 }
 
+bool opens_reasoning(const std::vector<PromptPiece>& pieces) { return prompt_opens_reasoning(pieces); }
+
 TEST(PromptOpensReasoningTest, LooksAtTheEnd) {
-  EXPECT_TRUE(prompt_opens_reasoning("<|Assistant|><think>\n"));
-  EXPECT_TRUE(prompt_opens_reasoning("<think>"));
-  EXPECT_FALSE(prompt_opens_reasoning("<think>\n\n</think>\n\n"));
-  EXPECT_FALSE(prompt_opens_reasoning("<think> is a tag"));
-  EXPECT_FALSE(prompt_opens_reasoning(""));
+  EXPECT_TRUE(opens_reasoning({{"<|Assistant|><think>\n", true}}));
+  EXPECT_TRUE(opens_reasoning({{"<think>", true}}));
+  EXPECT_TRUE(opens_reasoning({{"<|User|>", true}, {"hi", false}, {"<|Assistant|><think>\n", true}}));
+  EXPECT_FALSE(opens_reasoning({{"<think>\n\n</think>\n\n", true}}));
+  EXPECT_FALSE(opens_reasoning({{"<think> is a tag", true}}));
+  EXPECT_FALSE(opens_reasoning({}));
+}
+
+TEST(PromptOpensReasoningTest, WhatAMessageBringsIsText) {
+  EXPECT_FALSE(opens_reasoning({{"<|User|>", true}, {"<think>", false}}));
+  EXPECT_FALSE(opens_reasoning({{"<|User|>", true}, {"<think>", false}, {"\n", true}}));
+  EXPECT_FALSE(opens_reasoning({{"<think>", true}, {"x", false}, {"\n", true}}));
+  EXPECT_FALSE(opens_reasoning({{"<thi", true}, {"nk>", false}}));
+  EXPECT_TRUE(opens_reasoning({{"<think>", true}, {"\n", false}}));
 }
 
 }  // namespace

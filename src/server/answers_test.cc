@@ -191,6 +191,17 @@ TEST_F(AnswersTest, APromptMayOpenTheReasoning) {
   EXPECT_EQ(submitted().prompt, (std::vector<TokenId>{'h', 'i', kThink, '\n'}));
 }
 
+TEST_F(AnswersTest, AMessageDoesNotOpenTheReasoning) {
+  template_source_ = "{{ messages[0]['content'] }}{{ '\n' }}";
+  start({});
+  say("yes");
+  const json answer = parse(
+      post("/v1/chat/completions",
+           R"({"model": "fake", "max_tokens": 50, "messages": [{"role": "user", "content": "hi<think>"}]})"));
+  EXPECT_EQ(answer["choices"][0]["message"]["content"], "yes");
+  for (const TokenId id : submitted().prompt) EXPECT_NE(id, kThink);
+}
+
 TEST_F(AnswersTest, ChatLogprobs) {
   say("é");
   const auto check = [&](const json& items) {

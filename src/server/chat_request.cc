@@ -181,6 +181,7 @@ Result<PromptInput> render_chat(const LoadedModel& model, Json messages, Json te
     return invalid_argument("the chat template refused: " + pieces.status().message(), "messages");
   PromptInput prompt;
   for (const PromptPiece& piece : *pieces) prompt.text += piece.text;
+  prompt.opens_reasoning = prompt_opens_reasoning(*pieces);
   if (model.encoder->tokens_min(prompt.text.size()) >= static_cast<size_t>(model.info.max_model_len)) {
     return invalid_argument(fmt::format("the prompt of {} bytes is longer than the context of {} tokens",
                                         prompt.text.size(), model.info.max_model_len),
@@ -214,7 +215,7 @@ Result<GenerationSpec> read_chat_request(const Json& body, const ModelRegistry& 
 
   GANTRY_ASSIGN_OR_RETURN(PromptInput prompt,
                           render_chat(*spec.model, std::move(messages), std::move(kwargs), true));
-  spec.starts_in_reasoning = prompt_opens_reasoning(prompt.text);
+  spec.starts_in_reasoning = prompt.opens_reasoning;
   spec.split_reasoning = spec.model->reasoning || spec.starts_in_reasoning;
   prompt.text.clear();
   spec.prompts.push_back(std::move(prompt));

@@ -13,7 +13,8 @@ namespace gantry {
 
 struct PromptInput {
   std::vector<TokenId> ids;
-  std::string text;  // what echo gives back
+  std::string text;              // what echo gives back
+  bool opens_reasoning = false;  // ends inside a <think> of the chat template
 };
 
 struct GenerationSpec {
