@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
   add_serve_command(app, exit_code);
   add_inspect_command(app, exit_code);
   add_plan_command(app, exit_code);
+  add_pull_command(app, exit_code);
   add_chat_command(app, exit_code);
   std::vector<std::string> arguments = normalize_arguments(argc, argv);
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes a vector

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "base/log.h"
@@ -14,9 +15,10 @@ constexpr int64_t kLineIntervalNs = 2'000'000'000;
 
 }  // namespace
 
-Progress::Progress(std::string label)
+Progress::Progress(std::string label, uint64_t known_bytes)
     : label_(std::move(label)),
       terminal_(isatty(STDERR_FILENO) == 1),
+      known_bytes_(known_bytes),
       start_ns_(monotonic_ns()),
       shown_ns_(start_ns_) {}
 
@@ -29,7 +31,8 @@ void Progress::update(uint64_t done_bytes, uint64_t total_bytes) {
   const double seconds = static_cast<double>(now - start_ns_) * 1e-9;
   const double mib = static_cast<double>(done_bytes) / (1 << 20);
   const double total_mib = static_cast<double>(total_bytes) / (1 << 20);
-  const double rate = seconds > 0 ? mib / seconds : 0;
+  const double new_mib = mib - static_cast<double>(known_bytes_) / (1 << 20);
+  const double rate = seconds > 0 ? std::max(0.0, new_mib) / seconds : 0;
   const double left = rate > 0 ? (total_mib - mib) / rate : 0;
   if (!terminal_) {
     log::info("{}: {:.0f} of {:.0f} MiB, {:.0f} MiB/s, {:.0f} s left", label_, mib, total_mib, rate, left);

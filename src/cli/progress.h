@@ -12,7 +12,8 @@ namespace gantry::cli {
 class Progress {
  public:
   // label: "loading smollm2". Bytes are shown in MiB with rate and time left.
-  explicit Progress(std::string label);
+  // known_bytes: done before this process, so that they do not count as its rate.
+  explicit Progress(std::string label, uint64_t known_bytes = 0);
   // What comes after all bytes are done is not shown.
   void update(uint64_t done_bytes, uint64_t total_bytes);
   // Ends the bar's line.
@@ -21,6 +22,7 @@ class Progress {
  private:
   std::string label_;
   bool terminal_;
+  uint64_t known_bytes_;
   int64_t start_ns_;
   int64_t shown_ns_ = 0;
   bool line_open_ = false;
