@@ -58,6 +58,7 @@ Result<std::unique_ptr<ModelHost>> ModelHost::load(const ResolvedModel& model, c
       .max_num_seqs = options.max_num_seqs,
       .max_num_batched_tokens = options.max_num_batched_tokens,
       .kv_cache_bytes = kv_cache_bytes,
+      .memory_utilization = options.gpu_memory_utilization,
       .on_progress = on_progress,
   };
   GANTRY_ASSIGN_OR_RETURN(host->replica_, start_local_replica(*host->source_, std::move(replica)));

@@ -34,6 +34,9 @@ void add_serve_flags(CLI::App& app, ServeOptions& o) {
   add_flag(app, "--max-num-batched-tokens", o.max_num_batched_tokens, "Tokens of one engine step");
   add_flag(app, "--kv-cache-memory", o.kv_cache_memory,
            "Bytes of the KV cache, e.g. 2G; default min(max-num-seqs x max-model-len, 512M)");
+  add_flag(app, "--gpu-memory-utilization", o.gpu_memory_utilization,
+           "Share of memory that the process may use, on a CPU of RAM: the KV cache gets what is left of it; "
+           "0: off");
   add_flag(app, "--metrics-compat", o.metrics_compat, "vllm: also serve vLLM's metric names")
       ->check(CLI::IsMember({"none", "vllm"}));
   add_flag(app, "--log-level", o.log_level, "trace, debug, info, warning, error, off")
@@ -67,6 +70,16 @@ Status validate(const ServeOptions& o) {
                             "--served-model-name");
   }
   if (!o.kv_cache_memory.empty()) GANTRY_RETURN_IF_ERROR(parse_bytes(o.kv_cache_memory).status());
+  if (!(o.gpu_memory_utilization >= 0 && o.gpu_memory_utilization <= 1)) {
+    return invalid_argument("--gpu-memory-utilization must be above 0, to 1; 0 turns it off",
+                            "--gpu-memory-utilization");
+  }
+  if (o.gpu_memory_utilization > 0 && o.models.size() > 1) {
+    return invalid_argument(
+        "--gpu-memory-utilization gives the rest of memory to one model's KV cache, and there are " +
+            std::to_string(o.models.size()) + ": use --kv-cache-memory, which they share equally",
+        "--gpu-memory-utilization");
+  }
   if (o.shutdown_timeout_s < 0 || o.shutdown_timeout_s > 86400) {
     return invalid_argument("--shutdown-timeout must be 0 to 86400 seconds", "--shutdown-timeout");
   }

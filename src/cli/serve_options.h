@@ -25,7 +25,8 @@ struct ServeOptions {
   int max_num_seqs = 64;
   int max_model_len = 0;  // 0: the checkpoint's
   int max_num_batched_tokens = 2048;
-  std::string kv_cache_memory;  // bytes, with K, M or G (powers of 1024); empty: the default
+  std::string kv_cache_memory;        // bytes, with K, M or G (powers of 1024); empty: the default
+  double gpu_memory_utilization = 0;  // 0: not by share
   std::string metrics_compat = "none";
   std::string log_level = "info";
   double shutdown_timeout_s = 20;

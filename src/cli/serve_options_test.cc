@@ -26,6 +26,12 @@ TEST(ServeOptions, ErrorsNameTheFlag) {
   EXPECT_EQ(param([](auto& o) { o.port = 70000; }), "--port");
   EXPECT_EQ(param([](auto& o) { o.tensor_parallel_size = 2; }), "--tensor-parallel-size");
   EXPECT_EQ(param([](auto& o) { o.max_num_batched_tokens = 8; }), "--max-num-batched-tokens");
+  EXPECT_EQ(param([](auto& o) { o.gpu_memory_utilization = 1.5; }), "--gpu-memory-utilization");
+  EXPECT_EQ(param([](auto& o) {
+              o.gpu_memory_utilization = 0.5;
+              o.models = {"a", "b"};
+            }),
+            "--gpu-memory-utilization");
   EXPECT_EQ(param([](auto& o) { o.served_model_names = {"a", "b"}; }), "--served-model-name");
 }
 

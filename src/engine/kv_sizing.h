@@ -12,7 +12,12 @@ struct KvDemand {
   int32_t max_position = 0;   // the checkpoint's
   int32_t max_model_len = 0;  // asked for; 0: as much as fits
   int32_t max_num_seqs = 0;
-  uint64_t kv_cache_bytes = 0;  // asked for; 0: min(max_num_seqs x max_model_len, 512 MiB)
+  uint64_t kv_cache_bytes = 0;  // asked for; 0: by memory_utilization
+  // The share of memory_bytes that the process may use, vLLM's gpu_memory_utilization: the cache gets what
+  // memory_used_bytes leaves of it. 0: min(max_num_seqs x max_model_len, 512 MiB).
+  double memory_utilization = 0;
+  uint64_t memory_bytes = 0;
+  uint64_t memory_used_bytes = 0;  // by weights, activations and the process itself
 };
 struct KvSize {
   int32_t blocks = 0;

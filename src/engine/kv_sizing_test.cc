@@ -50,6 +50,38 @@ TEST(KvSizing, OneRequestOfTheLengthAskedForMustFit) {
   EXPECT_EQ(size_kv_cache(d).status().code(), StatusCode::kResourceExhausted);
 }
 
+TEST(KvSizing, AShareOfMemoryLeavesWhatIsNotInUse) {
+  KvDemand d = demand();
+  d.memory_utilization = 0.5;
+  d.memory_bytes = 200 * kMiB;
+  d.memory_used_bytes = 60 * kMiB;
+  EXPECT_EQ(size_kv_cache(d).value().blocks, 40);
+  d.kv_cache_bytes = 8 * kMiB;  // what is asked for goes first
+  EXPECT_EQ(size_kv_cache(d).value().blocks, 8);
+}
+
+TEST(KvSizing, AShareThatHoldsNoRequestSaysWhichWould) {
+  KvDemand d = demand();
+  d.max_model_len = 2048;
+  d.memory_utilization = 0.4;
+  d.memory_bytes = 200 * kMiB;
+  d.memory_used_bytes = 60 * kMiB;
+  const Status status = size_kv_cache(d).status();
+  EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
+  EXPECT_NE(status.message().find("there are 20.0 MiB (0.40 of 200 MiB"), std::string::npos)
+      << status.message();
+  EXPECT_NE(status.message().find("gpu_memory_utilization 0.46 is enough"), std::string::npos)
+      << status.message();
+  d.memory_utilization = 0.46;
+  EXPECT_EQ(size_kv_cache(d).value().blocks, 32);
+  d.memory_utilization = 0.2;  // less than is in use already
+  EXPECT_EQ(size_kv_cache(d).status().code(), StatusCode::kResourceExhausted);
+  d.memory_bytes = 80 * kMiB;
+  d.memory_utilization = 1;
+  EXPECT_NE(size_kv_cache(d).status().message().find("92 MiB of memory are enough"), std::string::npos)
+      << size_kv_cache(d).status().message();
+}
+
 TEST(KvSizing, ModelLenBeyondTheCheckpointIsRefused) {
   for (const int32_t len : {-1, 1, 2049}) {
     KvDemand d = demand();

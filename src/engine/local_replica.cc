@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/system_memory.h"
 #include "engine/engine_loop.h"
 #include "engine/kv_sizing.h"
 #include "model/model.h"
@@ -94,6 +95,9 @@ Result<std::unique_ptr<ReplicaClient>> start_local_replica(std::unique_ptr<Model
   demand.max_model_len = options.max_model_len;
   demand.max_num_seqs = options.max_num_seqs;
   demand.kv_cache_bytes = options.kv_cache_bytes;
+  demand.memory_utilization = options.memory_utilization;
+  demand.memory_bytes = usable_memory_bytes();
+  demand.memory_used_bytes = resident_memory().now + model->activation_bytes();
   GANTRY_ASSIGN_OR_RETURN(const KvSize size, size_kv_cache(demand));
   GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<KvStore> kv,
                           KvStore::create(*options.backend, model->kv_layouts(), size.blocks));

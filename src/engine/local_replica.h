@@ -24,8 +24,11 @@ struct ReplicaOptions {
   int32_t max_model_len = 0;  // 0: the checkpoint's, at most what the KV cache holds
   int32_t max_num_seqs = 64;
   int32_t max_num_batched_tokens = 2048;
-  uint64_t kv_cache_bytes = 0;  // 0: min(max_num_seqs x max_model_len, 512 MiB)
-  bool prefix_caching = true;   // requests of one cache_salt share the blocks of equal prefixes
+  uint64_t kv_cache_bytes = 0;  // 0: by memory_utilization
+  // The share of the machine's (or cgroup's) memory that the process may use; the KV cache gets what is left
+  // of it after loading. 0: min(max_num_seqs x max_model_len, 512 MiB).
+  double memory_utilization = 0;
+  bool prefix_caching = true;  // requests of one cache_salt share the blocks of equal prefixes
   std::function<void(uint64_t done, uint64_t total)> on_progress;
 };
 

@@ -64,6 +64,8 @@ class Model {
   // store.
   virtual void forward(const ForwardBatch& batch, const KvStore& kv, float* logits) = 0;
   virtual uint64_t weight_bytes() const = 0;  // that one decode step reads (all experts counted)
+  // Buffers of forward(); resident once a batch of rows_max has run.
+  virtual uint64_t activation_bytes() const { return 0; }
 };
 
 // By config().architectures: LlamaForCausalLM, Qwen2ForCausalLM, DeepseekV3ForCausalLM. kUnimplemented names
