@@ -75,6 +75,7 @@ std::span<const float> row_of(const std::vector<float>& v, int64_t row, int64_t 
 TEST(Reference, EmbedReadsTheRowOfEachId) {
   Rng rng(1);
   for (const DType dtype : kWeightDTypes) {
+    if (dtype == DType::kF8E4M3) continue;  // an embedding has no scales
     TestWeight table(rng, {.parts = {{dtype, 11}}, .cols = 256});
     const std::vector<float> dense = table.dense();
     const std::vector<int32_t> ids = {10, 0, 10, 3};

@@ -21,9 +21,9 @@
 namespace gantry::kernel_test {
 
 inline constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-inline constexpr DType kWeightDTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0,
-                                          DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
-                                          DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+inline constexpr DType kWeightDTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kF8E4M3,
+                                          DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
+                                          DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
 
 class Rng {
  public:
@@ -60,10 +60,20 @@ class AlignedBytes {
   size_t size_;
 };
 
+// E4M3 codes are drawn around this, so that their blocks' scales are about sigma / kE4m3Spread.
+inline constexpr float kE4m3Spread = 60.0f;
+
 // File bytes of `elements` random values, of about unit variance times sigma; block scales are finite.
+// kF8E4M3: the codes alone, some of them subnormal.
 inline std::vector<std::byte> random_tensor(Rng& rng, DType dtype, int64_t elements, float sigma) {
   std::vector<std::byte> bytes(bytes_of(dtype, static_cast<uint64_t>(elements)).value());
   auto put16 = [&](size_t at, uint16_t v) { std::memcpy(&bytes[at], &v, sizeof(v)); };
+  if (dtype == DType::kF8E4M3) {
+    for (std::byte& b : bytes) {
+      b = std::byte{f32_to_e4m3(rng.normal(rng.below(8) == 0 ? 0.01f : kE4m3Spread))};
+    }
+    return bytes;
+  }
   if (!is_quantized(dtype)) {
     for (int64_t i = 0; i < elements; ++i) {
       const float value = rng.normal(sigma);
@@ -116,6 +126,23 @@ inline std::vector<std::byte> random_tensor(Rng& rng, DType dtype, int64_t eleme
   return bytes;
 }
 
+// Scales of FP8 blocks for `count` matrices, or nothing for another dtype.
+inline std::vector<float> random_scales(Rng& rng, const Shape& shape, DType dtype, int64_t count,
+                                        float sigma) {
+  if (dtype != DType::kF8E4M3) return {};
+  std::vector<float> scales(static_cast<size_t>(count * scale_blocks(shape[0]) * scale_blocks(shape[1])));
+  for (float& scale : scales) scale = sigma / kE4m3Spread * rng.uniform(0.5f, 1.5f);
+  return scales;
+}
+
+// out *= the scales of row `row` of a matrix.
+inline void scale_row(const float* scales, int64_t row, std::span<float> out) {
+  const auto cols = static_cast<int64_t>(out.size());
+  for (int64_t k = 0; k < cols; ++k) {
+    out[static_cast<size_t>(k)] *= scales[row / kScaleBlock * scale_blocks(cols) + k / kScaleBlock];
+  }
+}
+
 // A stacked weight in file bytes, its dequantised values, and its packing for one backend.
 class TestWeight {
  public:
@@ -136,6 +163,7 @@ class TestWeight {
     const float sigma = spec.sigma > 0 ? spec.sigma : 1.0f / std::sqrt(static_cast<float>(spec.cols));
     for (const PartSpec& part : spec.parts) {
       bytes_.push_back(random_tensor(rng, part.dtype, spec.batch * part.rows * spec.cols, sigma));
+      scales_.push_back(random_scales(rng, {part.rows, spec.cols}, part.dtype, spec.batch, sigma));
       biases_.push_back(rng.normals(spec.bias ? part.rows : 0));
     }
   }
@@ -156,6 +184,12 @@ class TestWeight {
             Shape{rows, spec_.cols}};
   }
 
+  TensorView scales(size_t part, int64_t entry = 0) const {
+    if (scales_[part].empty()) return {};
+    const Shape shape{scale_blocks(spec_.parts[part].rows), scale_blocks(spec_.cols)};
+    return {scales_[part].data() + entry * shape.elements(), DType::kF32, shape};
+  }
+
   // [rows, cols] of one batch entry, parts stacked.
   std::vector<float> dense(int64_t batch = 0) const {
     std::vector<float> out;
@@ -163,6 +197,11 @@ class TestWeight {
       const int64_t count = spec_.parts[p].rows * spec_.cols;
       std::vector<float> part(static_cast<size_t>(count));
       dequantize(view(p, batch), 0, part);
+      for (int64_t row = 0; row < spec_.parts[p].rows && !scales_[p].empty(); ++row) {
+        scale_row(
+            scales(p, batch).as<float>(), row,
+            std::span(part).subspan(static_cast<size_t>(row * spec_.cols), static_cast<size_t>(spec_.cols)));
+      }
       out.insert(out.end(), part.begin(), part.end());
     }
     return out;
@@ -183,15 +222,20 @@ class TestWeight {
   const PackedWeight* pack(const Backend& backend) {
     if (packed_for_ == &backend) return &packed_;
     packed_for_ = &backend;
-    std::vector<TensorView> parts, biases;
+    std::vector<TensorView> parts, biases, part_scales;
     for (int64_t e = 0; e < spec_.batch; ++e) {
       for (size_t p = 0; p < bytes_.size(); ++p) {
         parts.push_back(view(p, e));
+        part_scales.push_back(scales(p, e));
         biases.push_back(spec_.bias ? TensorView{biases_[p].data(), DType::kF32, Shape{spec_.parts[p].rows}}
                                     : TensorView{});
       }
     }
-    const WeightSpec spec{parts, biases, spec_.compute, spec_.batch};
+    const WeightSpec spec{.parts = parts,
+                          .biases = biases,
+                          .scales = part_scales,
+                          .compute = spec_.compute,
+                          .batch = spec_.batch};
     storage_ = std::make_unique<AlignedBytes>(backend.packed_bytes(spec));
     packed_ = backend.prepare(spec, storage_->span()).value();
     return &packed_;
@@ -200,7 +244,7 @@ class TestWeight {
  private:
   Spec spec_;
   std::vector<std::vector<std::byte>> bytes_;
-  std::vector<std::vector<float>> biases_;
+  std::vector<std::vector<float>> scales_, biases_;
   std::unique_ptr<AlignedBytes> storage_;
   const Backend* packed_for_ = nullptr;
   PackedWeight packed_;

@@ -7,6 +7,7 @@
 #include <array>
 
 #include "base/limits.h"
+#include "kernels/ops/packed_weight.h"
 #include "model/json_fields.h"
 
 namespace gantry {
@@ -121,18 +122,42 @@ std::string_view read_architecture(JsonFields& fields) {
   return kLlama;
 }
 
-void refuse_quantization(JsonFields& fields) {
-  for (const std::string_view key : {"quantization_config", "compression_config"}) {
-    const json* value = fields.get(key);
-    if (value == nullptr) continue;
-    const json method = value->is_object() ? value->value("quant_method", json()) : json();
+// FP8 as DeepSeek publishes it; every other quantisation is refused.
+std::optional<Fp8Config> read_quantization(JsonFields& fields) {
+  const json* compression = fields.get("compression_config");
+  const json* value = fields.get("quantization_config");
+  if (value == nullptr && compression == nullptr) return std::nullopt;
+  const std::string name = compression != nullptr ? "compression_config" : "quantization_config";
+  if (compression != nullptr) value = compression;
+  const json method = value->is_object() ? value->value("quant_method", json()) : json();
+  if (method != "fp8" || compression != nullptr) {
     fields.fail(unimplemented(
-        fmt::format(
-            "{} (quant_method {}) is not supported; supported weights: F32, F16 and BF16 safetensors, "
-            "and GGUF",
-            key, json_excerpt(method)),
-        std::string(key)));
+        fmt::format("{} (quant_method {}) is not supported; supported weights: F32, F16 and BF16 "
+                    "safetensors, DeepSeek's FP8 (quant_method fp8 with 128 x 128 blocks), and GGUF",
+                    name, json_excerpt(method)),
+        name));
+    return std::nullopt;
   }
+  JsonFields dict(*value, name + ".");
+  constexpr std::array<std::string_view, 1> kMethod{"fp8"}, kFormat{"e4m3"}, kScheme{"dynamic"};
+  constexpr std::array<std::string_view, 2> kScaleFormat{"float", "ue8m0"};
+  dict.word("quant_method", kMethod);
+  dict.word("fmt", kFormat);
+  dict.word("activation_scheme", kScheme);
+  const Fp8Config fp8{.power_of_two_scales = dict.word("scale_fmt", kScaleFormat) == "ue8m0"};
+  const json* block = dict.get("weight_block_size");
+  if (block == nullptr || *block != json::array({kScaleBlock, kScaleBlock})) {
+    dict.fail(
+        unimplemented(fmt::format("{}.weight_block_size {} is not supported; supported: [{}, {}]", name,
+                                  json_excerpt(block != nullptr ? *block : json()), kScaleBlock, kScaleBlock),
+                      name + ".weight_block_size"));
+  }
+  // Names of modules that stay in bf16: their tensors' dtypes say so too.
+  constexpr std::array<std::string_view, 3> kHarmlessInDict{"modules_to_not_convert", "ignored_layers",
+                                                            "dequantize"};
+  if (dict.status().ok()) dict.fail(dict.refuse_unknown(kHarmlessInDict));
+  if (!dict.status().ok()) fields.fail(dict.status());
+  return fp8;
 }
 
 // Keys that change the computation, known by the one value that Gantry computes.
@@ -365,7 +390,7 @@ Result<ModelConfig> parse_model_config(const json& config, const json& generatio
   JsonFields fields(config, "");
   ModelConfig model;
   model.architecture = read_architecture(fields);
-  refuse_quantization(fields);
+  model.fp8 = read_quantization(fields);
   GANTRY_RETURN_IF_ERROR(fields.status());
 
   model.layers = fields.required_integer("num_hidden_layers", {1, limits::kLayersMax});

@@ -49,6 +49,13 @@ struct MoeConfig {
   int32_t first_dense_layers = 0;
 };
 
+// DeepSeek-V3's FP8 recipe (arXiv 2412.19437, section 3.3): which matrices are FP8 their tensors say, scales
+// are per 128 x 128 block.
+struct Fp8Config {
+  // scale_fmt ue8m0 (V3.1): when activations are quantised, their scales are powers of two.
+  bool power_of_two_scales = false;
+};
+
 struct ModelConfig {
   std::string architecture;
   int32_t layers = 0;
@@ -68,6 +75,7 @@ struct ModelConfig {
   RopeConfig rope;
   std::optional<MlaConfig> mla;
   std::optional<MoeConfig> moe;
+  std::optional<Fp8Config> fp8;
   std::vector<TokenId> eos;
   std::optional<TokenId> bos;
 };

@@ -40,7 +40,7 @@ json qwen2() {
     "use_sliding_window": false, "vocab_size": 151936})");
 }
 
-// DeepSeek-R1 without its quantization_config.
+// DeepSeek-R1.
 json deepseek() {
   return json::parse(R"({
     "architectures": ["DeepseekV3ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
@@ -51,6 +51,8 @@ json deepseek() {
     "moe_layer_freq": 1, "n_group": 8, "n_routed_experts": 256, "n_shared_experts": 1,
     "norm_topk_prob": true, "num_attention_heads": 128, "num_experts_per_tok": 8, "num_hidden_layers": 61,
     "num_key_value_heads": 128, "num_nextn_predict_layers": 1, "pretraining_tp": 1, "q_lora_rank": 1536,
+    "quantization_config": {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8",
+                            "weight_block_size": [128, 128]},
     "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "rms_norm_eps": 1e-06,
     "rope_scaling": {"beta_fast": 32, "beta_slow": 1, "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0,
                      "original_max_position_embeddings": 4096, "type": "yarn"},
@@ -125,6 +127,8 @@ TEST(ModelConfig, ReadsDeepseekR1) {
   EXPECT_EQ(m.rope.scaling, RopeConfig::Scaling::kYarn);
   EXPECT_EQ(m.rope.mscale, 1.0);
   EXPECT_EQ(m.rope.mscale_all_dim, 1.0);
+  ASSERT_TRUE(m.fp8);
+  EXPECT_FALSE(m.fp8->power_of_two_scales);
 }
 
 TEST(ModelConfig, TakesBothSpellingsOfRope) {
@@ -236,12 +240,29 @@ INSTANTIATE_TEST_SUITE_P(
         {"llama", {R"({"sliding_window": 4096})", "sliding_window is not supported"}},
         {"llama", {R"({"partial_rotary_factor": 0.5})", "partial_rotary_factor is not supported"}},
         {"llama",
+         {R"({"quantization_config": {"quant_method": "awq"}})",
+          "quantization_config (quant_method \"awq\") is not supported; supported weights"}},
+        {"llama",
          {R"({"quantization_config": {"quant_method": "fp8"}})",
-          "quantization_config (quant_method \"fp8\") is not supported; supported weights"}},
+          "quantization_config.weight_block_size null is not supported; supported: [128, 128]"}},
+        {"llama", {R"({"compression_config": {"quant_method": "fp8"}})", "compression_config"}},
         {"llama", {R"({"quantization_config": 7})", "quantization_config"}},
         {"llama", {R"({"layer_types": ["sliding_attention"]})", "layer_types"}},
         {"qwen2", {R"({"use_sliding_window": true})", "use_sliding_window is not supported"}},
         {"qwen2", {R"({"use_mrope": true})", "use_mrope is not supported"}},
+        {"deepseek",
+         {R"({"quantization_config": {"quant_method": "fp8", "weight_block_size": [1, 128]}})",
+          "quantization_config.weight_block_size [1,128] is not supported; supported: [128, 128]"}},
+        {"deepseek",
+         {R"({"quantization_config": {"quant_method": "fp8", "fmt": "e5m2", "weight_block_size": [128, 128]}})",
+          "quantization_config.fmt \"e5m2\" is not supported; supported: e4m3"}},
+        {"deepseek",
+         {R"({"quantization_config": {"quant_method": "fp8", "activation_scheme": "static",
+              "weight_block_size": [128, 128]}})",
+          "quantization_config.activation_scheme \"static\" is not supported; supported: dynamic"}},
+        {"deepseek",
+         {R"({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128], "bits": 8}})",
+          "quantization_config.\"bits\" (= 8) is not a known configuration key"}},
         {"deepseek", {R"({"kv_lora_rank": null})", "kv_lora_rank is missing"}},
         {"deepseek", {R"({"qk_rope_head_dim": 63})", "qk_rope_head_dim 63 is odd"}},
         {"deepseek", {R"({"num_key_value_heads": 8})", "differs from num_attention_heads 128"}},

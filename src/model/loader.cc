@@ -11,20 +11,24 @@
 namespace gantry {
 namespace {
 
+constexpr std::string_view kScaleSuffix = ".weight_scale_inv";
+
 bool is_readable(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || is_quantized(dtype);
 }
 
 }  // namespace
 
-Result<TensorView> Loader::find(const std::string& name, const Shape& shape) {
+// FP8 values mean nothing without their scales: only `scaled` reads them.
+Result<TensorView> Loader::find(const std::string& name, const Shape& shape, bool scaled) {
   const WeightInfo* info = source_.find(name);
   if (info == nullptr) {
     return data_loss(fmt::format("{}: tensor {} is missing: want {}", path(), name, shape.to_string()));
   }
-  if (!is_readable(info->view.dtype)) {
-    return unimplemented(fmt::format("{}: tensor {} is {}; supported: F32, F16, BF16 and the blocks of GGUF",
-                                     info->file, name, to_string(info->view.dtype)));
+  if (!is_readable(info->view.dtype) && !(scaled && info->view.dtype == DType::kF8E4M3)) {
+    return unimplemented(
+        fmt::format("{}: tensor {} is {}; supported: F32, F16, BF16{} and the blocks of GGUF", info->file,
+                    name, to_string(info->view.dtype), scaled ? ", F8_E4M3" : ""));
   }
   if (info->view.shape != shape) {
     return data_loss(fmt::format("{}: tensor {} is {}: want {}", info->file, name,
@@ -39,6 +43,19 @@ Result<TensorView> Loader::find(const std::string& name, const Shape& shape) {
 
 Result<TensorView> Loader::matrix(const std::string& name, int64_t rows, int64_t cols) {
   return find(name, Shape{rows, cols});
+}
+
+Result<WeightViews> Loader::weight(const std::string& module, int64_t rows, int64_t cols) {
+  WeightViews views;
+  GANTRY_ASSIGN_OR_RETURN(views.values, find(module + ".weight", Shape{rows, cols}, true));
+  if (views.values.dtype != DType::kF8E4M3) return views;
+  const std::string name = module + std::string(kScaleSuffix);
+  GANTRY_ASSIGN_OR_RETURN(views.scales, find(name, Shape{scale_blocks(rows), scale_blocks(cols)}));
+  if (views.scales.dtype != DType::kF32) {
+    return unimplemented(
+        fmt::format("{}: tensor {} is {}: want F32", path(), name, to_string(views.scales.dtype)));
+  }
+  return views;
 }
 
 Result<std::span<float>> Loader::floats(int64_t count) {
@@ -78,36 +95,40 @@ Result<PackedWeight> Loader::pack(const WeightSpec& spec, const std::string& nam
 }
 
 Result<PackedWeight> Loader::linear(std::span<const LinearPart> parts, int64_t cols) {
-  std::vector<TensorView> weights;
+  std::vector<TensorView> weights, scales;
   std::vector<TensorView> biases(parts.size());
   for (size_t i = 0; i < parts.size(); ++i) {
     const LinearPart& part = parts[i];
-    GANTRY_ASSIGN_OR_RETURN(const TensorView weight, matrix(part.name + ".weight", part.rows, cols));
-    weights.push_back(weight);
+    GANTRY_ASSIGN_OR_RETURN(const WeightViews views, weight(part.name, part.rows, cols));
+    weights.push_back(views.values);
+    scales.push_back(views.scales);
     if (!part.bias) continue;
     GANTRY_ASSIGN_OR_RETURN(const std::span<const float> bias, vector_f32(part.name + ".bias", part.rows));
     biases[i] = {bias.data(), DType::kF32, Shape{part.rows}};
   }
-  return pack({.parts = weights, .biases = biases, .compute = options_.compute}, parts[0].name);
+  return pack({.parts = weights, .biases = biases, .scales = scales, .compute = options_.compute},
+              parts[0].name);
 }
 
 Result<PackedWeight> Loader::experts(const std::string& prefix, int64_t count,
                                      std::span<const LinearPart> parts, int64_t cols) {
-  std::vector<TensorView> weights;
+  std::vector<TensorView> weights, scales;
   weights.reserve(static_cast<size_t>(count) * parts.size());
+  scales.reserve(static_cast<size_t>(count) * parts.size());
   for (int64_t e = 0; e < count; ++e) {
     for (size_t i = 0; i < parts.size(); ++i) {
-      const std::string name = fmt::format("{}{}.{}.weight", prefix, e, parts[i].name);
-      GANTRY_ASSIGN_OR_RETURN(const TensorView weight, matrix(name, parts[i].rows, cols));
-      if (e > 0 && weight.dtype != weights[i].dtype) {
+      const std::string module = fmt::format("{}{}.{}", prefix, e, parts[i].name);
+      GANTRY_ASSIGN_OR_RETURN(const WeightViews views, weight(module, parts[i].rows, cols));
+      if (e > 0 && views.values.dtype != weights[i].dtype) {
         return unimplemented(fmt::format(
-            "{}: tensor {} is {}, that of expert 0 is {}: the experts of a layer are of one dtype", path(),
-            name, to_string(weight.dtype), to_string(weights[i].dtype)));
+            "{}: tensor {}.weight is {}, that of expert 0 is {}: the experts of a layer are of one dtype",
+            path(), module, to_string(views.values.dtype), to_string(weights[i].dtype)));
       }
-      weights.push_back(weight);
+      weights.push_back(views.values);
+      scales.push_back(views.scales);
     }
   }
-  return pack({.parts = weights, .biases = {}, .compute = options_.compute, .batch = count},
+  return pack({.parts = weights, .scales = scales, .compute = options_.compute, .batch = count},
               prefix + "*." + parts[0].name);
 }
 

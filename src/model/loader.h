@@ -23,6 +23,12 @@ struct LinearPart {
   bool bias = false;
 };
 
+// A matrix in the file's bytes, and its scales where it is FP8 (else no data).
+struct WeightViews {
+  TensorView values;
+  TensorView scales;
+};
+
 // Results refer to the source's files and to the arena: both outlive them.
 class Loader {
  public:
@@ -34,6 +40,8 @@ class Loader {
 
   // A matrix in the file's bytes. kDataLoss: missing or misshapen; kUnimplemented: a dtype no op reads.
   Result<TensorView> matrix(const std::string& name, int64_t rows, int64_t cols);
+  // `module`.weight, which may be FP8 with `module`.weight_scale_inv.
+  Result<WeightViews> weight(const std::string& module, int64_t rows, int64_t cols);
   // Values as f32, copied into the arena.
   Result<std::span<const float>> vector_f32(const std::string& name, int64_t size);
   Result<std::span<const float>> matrix_f32(const std::string& name, int64_t rows, int64_t cols);
@@ -45,6 +53,8 @@ class Loader {
   Result<PackedWeight> experts(const std::string& prefix, int64_t count, std::span<const LinearPart> parts,
                                int64_t cols);
 
+  // A weight that the model derives at load; `module` is for messages.
+  Result<PackedWeight> pack(const WeightSpec& spec, const std::string& module);
   // Floats of the arena for values that the model derives at load.
   Result<std::span<float>> floats(int64_t count);
 
@@ -60,9 +70,8 @@ class Loader {
   int64_t width_max() const { return width_max_; }
 
  private:
-  Result<TensorView> find(const std::string& name, const Shape& shape);
+  Result<TensorView> find(const std::string& name, const Shape& shape, bool scaled = false);
   Result<std::span<const float>> values_f32(const std::string& name, const Shape& shape);
-  Result<PackedWeight> pack(const WeightSpec& spec, const std::string& name);
 
   const WeightSource& source_;
   const LoadOptions& options_;

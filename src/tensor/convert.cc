@@ -33,6 +33,41 @@ uint16_t f32_to_f16(float f) {
   return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
 }
 
+float e4m3_to_f32(uint8_t b) {
+  const uint32_t magnitude = b & 0x7fu;
+  if (magnitude == 0x7f) return std::bit_cast<float>((static_cast<uint32_t>(b & 0x80u) << 24) | 0x7fc00000u);
+  // The bits in f32's places have the value times 2^(7 - 127), subnormals too.
+  const float value = std::bit_cast<float>(magnitude << 20) * 0x1p120f;
+  return (b & 0x80u) ? -value : value;
+}
+
+uint8_t f32_to_e4m3(float f) {
+  const uint32_t u = std::bit_cast<uint32_t>(f);
+  const auto sign = static_cast<uint8_t>((u >> 24) & 0x80u);
+  const uint32_t magnitude = u & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return sign | 0x7fu;
+  const float value = std::bit_cast<float>(magnitude);
+  if (value >= kE4m3Max) return sign | 0x7eu;
+  if (value < 0x1p-6f) {                                       // subnormal: a multiple of 2^-9
+    const float units = (value * 0x1p9f + 0x1p23f) - 0x1p23f;  // rounded to nearest even by the addition
+    return static_cast<uint8_t>(sign | static_cast<uint32_t>(units));
+  }
+  const uint32_t rounded = magnitude + 0x7ffffu + ((magnitude >> 20) & 1u);
+  return static_cast<uint8_t>(sign | ((rounded - (120u << 23)) >> 20));
+}
+
+bool e4m3_has_nan(std::span<const uint8_t> bytes) {
+  // A block at a time without a branch inside, so that it compiles to vectors.
+  constexpr size_t kBlock = 4096;
+  for (size_t first = 0; first < bytes.size(); first += kBlock) {
+    const size_t last = first + kBlock < bytes.size() ? first + kBlock : bytes.size();
+    uint8_t found = 0;
+    for (size_t i = first; i < last; ++i) found |= static_cast<uint8_t>((bytes[i] & 0x7fu) == 0x7fu);
+    if (found != 0) return true;
+  }
+  return false;
+}
+
 namespace {
 
 uint16_t load_u16(const uint8_t* p) {
@@ -158,6 +193,9 @@ void dequantize(const TensorView& tensor, int64_t first, std::span<float> out) {
     case DType::kBF16:
       for (int64_t i = 0; i < count; ++i)
         out[static_cast<size_t>(i)] = bf16_to_f32(load_u16(bytes + (first + i) * 2));
+      return;
+    case DType::kF8E4M3:
+      for (int64_t i = 0; i < count; ++i) out[static_cast<size_t>(i)] = e4m3_to_f32(bytes[first + i]);
       return;
     default:
       break;

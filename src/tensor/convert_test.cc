@@ -40,6 +40,43 @@ TEST(Convert, Bf16RoundsToNearestEven) {
   EXPECT_TRUE(std::isnan(bf16_to_f32(f32_to_bf16(std::bit_cast<float>(0x7f800001u)))));
 }
 
+TEST(Convert, EveryE4m3RoundTrips) {
+  for (int b = 0; b < 256; ++b) {
+    const float f = e4m3_to_f32(static_cast<uint8_t>(b));
+    if ((b & 0x7f) == 0x7f) {
+      EXPECT_TRUE(std::isnan(f));
+      EXPECT_EQ(f32_to_e4m3(f) & 0x7f, 0x7f);
+      continue;
+    }
+    EXPECT_EQ(f32_to_e4m3(f), b);
+    const int exponent = (b >> 3) & 15, mantissa = b & 7;
+    const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                                          : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+    EXPECT_EQ(f, b & 0x80 ? -magnitude : magnitude) << b;
+  }
+}
+
+TEST(Convert, E4m3RoundsToNearestEven) {
+  EXPECT_EQ(f32_to_e4m3(1.0625f), 0x38);  // a tie goes to even
+  EXPECT_EQ(f32_to_e4m3(1.0626f), 0x39);
+  EXPECT_EQ(f32_to_e4m3(1.1875f), 0x3a);
+  EXPECT_EQ(f32_to_e4m3(0x1p-10f), 0);
+  EXPECT_EQ(f32_to_e4m3(-0x1.8p-9f), 0x82);
+  EXPECT_EQ(f32_to_e4m3(0x1.fp-7f), 0x08);
+  EXPECT_EQ(f32_to_e4m3(1e30f), 0x7e);
+  EXPECT_EQ(f32_to_e4m3(-INFINITY), 0xfe);
+}
+
+TEST(Convert, FindsE4m3Nans) {
+  std::vector<uint8_t> bytes(10'000, 0x7e);
+  EXPECT_FALSE(e4m3_has_nan(bytes));
+  for (const size_t at : {0u, 4095u, 4096u, 9999u}) {
+    bytes[at] = 0xff;
+    EXPECT_TRUE(e4m3_has_nan(bytes)) << at;
+    bytes[at] = 0xfe;
+  }
+}
+
 TEST(Dequantize, Q4_1ByHand) {
   uint8_t block[20] = {};
   const uint16_t d = f32_to_f16(0.5f), m = f32_to_f16(-2.0f);

@@ -65,7 +65,10 @@ MicroKernels avx512_kernels() {
   fill_int8_gemms_avx512(kernels);
   fill_elementwise_avx512(kernels);
   fill_attention_avx512(kernels);
-  if (__builtin_cpu_supports("avx512bf16")) fill_bf16_gemm_avx512(kernels);
+  if (__builtin_cpu_supports("avx512bf16")) {
+    fill_bf16_gemm_avx512(kernels);
+    if (__builtin_cpu_supports("avx512vbmi")) fill_fp8_gemm_avx512(kernels);
+  }
   return kernels;
 }
 #endif

@@ -34,6 +34,11 @@ class PartViews {
     const auto* base = view(part, entry).as<uint8_t>();
     return stacked_ ? base + entry * rows(part) * row_bytes(dtype(part), cols()) : base;
   }
+  // Of an FP8 part, row `row`'s.
+  const float* scales(size_t part, int64_t entry, int64_t row) const {
+    return spec_.scales[static_cast<size_t>(entry) * parts() + part].as<float>() +
+           row / kScaleBlock * scale_blocks(cols());
+  }
   bool has_bias(size_t part) const { return !spec_.biases.empty() && spec_.biases[part].data != nullptr; }
 
  private:
@@ -49,13 +54,16 @@ class PartViews {
 Status check_view(const TensorView& view, const TensorView& first, int64_t cols, int64_t batch_in_view) {
   const std::string what = std::string(to_string(view.dtype)) + " weight " + view.shape.to_string();
   if (!can_pack(view.dtype)) {
-    return unimplemented(what +
-                         ": weights are F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K");
+    return unimplemented(
+        what + ": weights are F32, F16, BF16, F8_E4M3, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K");
   }
   const int lead = view.shape.rank() - 2;
   if (!(lead == 0 && batch_in_view == 1) && !(lead == 1 && view.shape[0] == batch_in_view)) {
     return invalid_argument(what + ": want " +
                             (batch_in_view > 1 ? std::to_string(batch_in_view) + " x " : "") + "rows x cols");
+  }
+  if (view.dtype == DType::kF8E4M3 && lead == 1) {
+    return unimplemented(what + ": the entries of an FP8 batch come one by one");
   }
   if (view.shape[lead] < 1 || view.shape[lead + 1] < 1) return invalid_argument(what + ": empty");
   if (view.shape[lead + 1] != cols) {
@@ -290,6 +298,12 @@ void pack_row(DType dtype, const uint8_t* src, int64_t cols, int n, uint8_t* pan
         std::memcpy(panel + ((k / 2 * kPanelRows + n) * 2 + k % 2) * 2, src + k * 2, 2);
       }
       return;
+    case DType::kF8E4M3:
+      for (int64_t k = 0; k < cols; k += 4) {
+        std::memcpy(panel + scale_header_bytes(cols) + k / 4 * kGroupBytes + n * 4, src + k,
+                    static_cast<size_t>(std::min<int64_t>(4, cols - k)));
+      }
+      return;
     default:
       break;
   }
@@ -352,6 +366,7 @@ size_t packed_weight_bytes(const WeightSpec& spec) {
 
 Result<PackedWeight> pack_weight(const WeightSpec& spec, std::span<std::byte> storage) {
   GANTRY_RETURN_IF_ERROR(check_spec(spec));
+  GANTRY_RETURN_IF_ERROR(check_scaled_parts(spec));
   if (storage.size() < packed_weight_bytes(spec) || reinterpret_cast<uintptr_t>(storage.data()) % 64 != 0) {
     return invalid_argument("storage for a packed weight needs " + std::to_string(packed_weight_bytes(spec)) +
                             " bytes at a multiple of 64, and has " + std::to_string(storage.size()));
@@ -375,6 +390,9 @@ Result<PackedWeight> pack_weight(const WeightSpec& spec, std::span<std::byte> st
         uint8_t* panel = at + e * plan.batch_stride + i * plan.panel_bytes;
         std::memset(panel, 0, static_cast<size_t>(plan.panel_bytes));
         const int64_t first = i * kPanelRows;
+        if (dtype == DType::kF8E4M3) {
+          std::memcpy(panel, views.scales(p, e, first), static_cast<size_t>(scale_blocks(packed.cols)) * 4);
+        }
         for (int64_t n = 0; n < std::min<int64_t>(kPanelRows, rows - first); ++n) {
           pack_row(dtype, file + (first + n) * stride, packed.cols, static_cast<int>(n), panel);
         }
@@ -412,6 +430,11 @@ void unpack_row(const PackedWeight& weight, int part_index, int64_t batch, int64
       std::memcpy(&value, panel + (k * kPanelRows + n) * 4, 4);
     } else if (part.dtype == DType::kF16) {
       value = f16_to_f32(load_u16(panel + (k * kPanelRows + n) * 2));
+    } else if (part.dtype == DType::kF8E4M3) {
+      float scale;
+      std::memcpy(&scale, panel + k / kScaleBlock * 4, 4);
+      value =
+          e4m3_to_f32(panel[scale_header_bytes(weight.cols) + k / 4 * kGroupBytes + n * 4 + k % 4]) * scale;
     } else {
       value = bf16_to_f32(load_u16(panel + ((k / 2 * kPanelRows + n) * 2 + k % 2) * 2));
     }

@@ -27,7 +27,10 @@ TEST(Packing, EveryFormatRoundTripsForRaggedRows) {
       const int64_t cols = is_quantized(dtype) ? 512 : 333;
       const std::vector<std::byte> file = random_tensor(rng, dtype, rows * cols, 1.0f);
       const TensorView view{file.data(), dtype, Shape{rows, cols}};
-      const WeightSpec spec{.parts = {&view, 1}};
+      const std::vector<float> scales = kernel_test::random_scales(rng, view.shape, dtype, 1, 1.0f);
+      const TensorView scale_view{scales.empty() ? nullptr : scales.data(), DType::kF32,
+                                  Shape{scale_blocks(rows), scale_blocks(cols)}};
+      const WeightSpec spec{.parts = {&view, 1}, .scales = {&scale_view, 1}};
       AlignedBytes storage(packed_weight_bytes(spec));
       const PackedWeight packed = pack_weight(spec, storage.span()).value();
       EXPECT_EQ(packed.rows, rows);
@@ -35,7 +38,9 @@ TEST(Packing, EveryFormatRoundTripsForRaggedRows) {
       for (int64_t row = 0; row < rows; ++row) {
         std::vector<float> actual(static_cast<size_t>(cols));
         unpack_row(packed, 0, 0, row, actual);
-        ASSERT_TRUE(kernel_test::same_bits(actual, dequantized_row(view, row, cols)))
+        std::vector<float> expected = dequantized_row(view, row, cols);
+        if (!scales.empty()) kernel_test::scale_row(scales.data(), row, expected);
+        ASSERT_TRUE(kernel_test::same_bits(actual, expected))
             << to_string(dtype) << " row " << row << " of " << rows;
       }
     }
@@ -48,6 +53,8 @@ TEST(Packing, BytesOfWholePanelsAreThoseOfTheFile) {
     EXPECT_EQ(panel_bytes(dtype, 1024), static_cast<int64_t>(*bytes_of(dtype, 16 * 1024)))
         << to_string(dtype);
   }
+  // A scale for 16 rows of 128 columns; the scales of a panel are padded to 64 bytes.
+  EXPECT_EQ(panel_bytes(DType::kF8E4M3, 7168), 16 * 7168 + 256);
   // The 6-bit scales take a byte each.
   EXPECT_EQ(panel_bytes(DType::kQ4_K, 1024), 16 * 4 * (144 + 4));
   EXPECT_EQ(panel_bytes(DType::kQ6_K, 1024), 16 * 4 * 210);
@@ -75,6 +82,34 @@ TEST(Packing, ExpertsStackedOrApartPackAlike) {
   std::vector<float> row(kCols);
   unpack_row(packed, 1, 2, 7, row);
   EXPECT_TRUE(kernel_test::same_bits(row, dequantized_row(stacked[1], 2 * kRows + 7, kCols)));
+}
+
+TEST(Packing, Fp8RefusesWhatHasNoValue) {
+  Rng rng(7);
+  const Shape shape{130, 140};
+  std::vector<std::byte> file = random_tensor(rng, DType::kF8E4M3, shape.elements(), 1.0f);
+  std::vector<float> scales(4, 1.0f);
+  const TensorView view{file.data(), DType::kF8E4M3, shape};
+  const auto refusal = [&](const TensorView& scale_view) {
+    const WeightSpec spec{.parts = {&view, 1}, .scales = {&scale_view, 1}};
+    AlignedBytes storage(packed_weight_bytes(spec));
+    const Status packed = pack_weight(spec, storage.span()).status();
+    EXPECT_EQ(in_place_weight(spec).status().message(), packed.message());
+    return std::string(packed.message());
+  };
+  const TensorView good{scales.data(), DType::kF32, Shape{2, 2}};
+  EXPECT_EQ(refusal(good), "");
+  EXPECT_THAT(refusal({}), testing::HasSubstr("no scales, want F32 [2, 2]"));
+  EXPECT_THAT(refusal({scales.data(), DType::kF32, Shape{2, 1}}),
+              testing::HasSubstr("scales are F32 [2, 1]"));
+  EXPECT_THAT(refusal({scales.data(), DType::kBF16, Shape{2, 2}}), testing::HasSubstr("scales are BF16"));
+  scales[3] = kernel_test::kNan;
+  EXPECT_THAT(refusal(good), testing::HasSubstr("scale 3 is not finite"));
+  scales[3] = 1.0f;
+  for (const int code : {0x7f, 0xff}) {
+    file[129 * 140 + 139] = static_cast<std::byte>(code);
+    EXPECT_THAT(refusal(good), testing::HasSubstr("holds a NaN"));
+  }
 }
 
 TEST(Packing, RefusesWhatDoesNotFit) {

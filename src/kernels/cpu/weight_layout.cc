@@ -1,6 +1,7 @@
 #include "kernels/cpu/weight_layout.h"
 
 #include "base/check.h"
+#include "kernels/ops/packed_weight.h"
 
 namespace gantry::cpu {
 
@@ -29,7 +30,8 @@ BlockLayout block_layout(DType dtype) {
 }
 
 bool can_pack(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || is_quantized(dtype);
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || dtype == DType::kF8E4M3 ||
+         is_quantized(dtype);
 }
 
 int64_t panel_bytes(DType dtype, int64_t cols) {
@@ -40,6 +42,8 @@ int64_t panel_bytes(DType dtype, int64_t cols) {
       return (cols + 1) / 2 * 2 * kPanelRows * 2;
     case DType::kBF16:
       return (cols + 1) / 2 * kPanelRows * 4;
+    case DType::kF8E4M3:
+      return scale_header_bytes(cols) + (cols + 3) / 4 * kGroupBytes;
     default:
       break;
   }
@@ -49,6 +53,8 @@ int64_t panel_bytes(DType dtype, int64_t cols) {
       layout.is_super() ? blocks / kSuperBlocks * layout.super_bytes() : blocks * layout.block_bytes();
   return (bytes + 63) / 64 * 64;
 }
+
+int64_t scale_header_bytes(int64_t cols) { return (scale_blocks(cols) * 4 + 63) / 64 * 64; }
 
 int64_t panel_count(int64_t rows) { return (rows + kPanelRows - 1) / kPanelRows; }
 

@@ -5,6 +5,7 @@
 //   F32   [cols][16] f32
 //   F16   [cols][16] f16
 //   BF16  [cols / 2][16][2] bf16, cols padded to even with zero
+//   F8_E4M3  f32 scale[ceil(cols / 128)], padded to 64 bytes; then groups as below, cols padded to 4 with zero
 //   block formats: one stream of bytes, in the order in which it is read, as the hardware prefetches best:
 //     Q4_0 ... Q8_0  per 32 columns: quants, f16 d[16] (Q4_1, Q5_1: then f16 m[16])
 //     Q4_K, Q5_K     per 256: f16 d[16], f16 dmin[16], 8 x { quants, u8 scale[16], u8 min[16] }
@@ -48,10 +49,12 @@ struct BlockLayout {
 // CHECKs that dtype is a block format.
 BlockLayout block_layout(DType dtype);
 
-// Floats and block formats can be packed; integers and FP8 cannot.
+// Floats and block formats can be packed; integers cannot.
 bool can_pack(DType dtype);
 // Bytes of one panel; cols is a multiple of the format's block.
 int64_t panel_bytes(DType dtype, int64_t cols);
 int64_t panel_count(int64_t rows);
+// Bytes of the scales that an F8_E4M3 panel begins with: a panel lies in one row of scale blocks.
+int64_t scale_header_bytes(int64_t cols);
 
 }  // namespace gantry::cpu

@@ -16,6 +16,11 @@ enum class Compute : uint8_t {
   kF32,   // f32 activations throughout: the parity mode
 };
 
+// FP8 weights have one f32 scale for each 128 x 128 block (DeepSeek-V3, arXiv 2412.19437, section 3.3.2):
+// w = e4m3 x scale, blocks cut off at ragged edges.
+inline constexpr int64_t kScaleBlock = 128;
+inline constexpr int64_t scale_blocks(int64_t size) { return (size + kScaleBlock - 1) / kScaleBlock; }
+
 // One logical matrix [rows (out), cols (in)], given as up to 4 row-wise stacked parts with the same cols and
 // any dtypes (q, k, v; gate, up). The data of parts stays valid while the packed weight is in use; the spans
 // only during the call.
@@ -23,10 +28,14 @@ struct WeightSpec {
   std::span<const TensorView> parts{};
   // f32 bias per part, or data == null; optional (empty span: none).
   std::span<const TensorView> biases{};
+  // Of kF8E4M3 parts, f32 [ceil(rows / 128), ceil(cols / 128)], else data == null; empty span: none.
+  std::span<const TensorView> scales{};
   Compute compute = Compute::kAuto;
-  // > 1 (experts): parts and biases hold one run per entry, [gate_0, up_0, gate_1, up_1, ...], each view a
+  // > 1 (experts): parts, biases and scales hold one run per entry, [gate_0, up_0, gate_1, up_1, ...], each view a
   // matrix; a part has the same dtype and shape in every entry. Packed one entry after the other.
   int64_t batch = 1;
+  // The parts' and scales' data goes after the call: the packed weight may not refer to it.
+  bool transient = false;
 };
 
 // Opaque to all but its backend; copyable, refers to storage it does not own.
@@ -42,6 +51,9 @@ struct PackedWeight {
     uint32_t layout = 0;          // of the backend
     int64_t batch_stride = 0;     // bytes from one batch entry to the next
     const float* bias = nullptr;  // [rows] or null
+    // kF8E4M3 in layout 0: [ceil(rows / 128), ceil(cols / 128)]; other layouts may keep scales in data.
+    const float* scales = nullptr;
+    int64_t scale_batch_stride = 0;  // floats from one batch entry to the next
   };
   std::array<Part, 4> parts{};
   int part_count = 0;
@@ -52,12 +64,16 @@ struct PackedWeight {
 
 // The spec as it is, its parts referring to the file's bytes (layout 0): where each backend's prepare()
 // starts. A part of a batch refers to entry 0 and has the stride of entries that adjoin. kInvalidArgument
-// when parts do not stack (rank, cols, batch, whole blocks, bias sizes), kUnimplemented for a dtype that no
-// op reads.
+// when parts do not stack (rank, cols, batch, whole blocks, sizes of biases and scales) or an FP8 part holds a
+// NaN, kUnimplemented for a dtype that no op reads.
 Result<PackedWeight> in_place_weight(const WeightSpec& spec);
 
-// The same for a backend without a layout of its own: the entries of a batch, which lie anywhere, are copied
-// into `storage` (adjoined_bytes long, 0 without a batch) one after the other.
+// Of the spec's FP8 parts: kInvalidArgument when one has no scales, scales of another shape, a scale that is
+// not finite, or a NaN among its values. Reads all of them.
+Status check_scaled_parts(const WeightSpec& spec);
+
+// The same for a backend without a layout of its own: the entries of a batch, which lie anywhere, and
+// transient parts are copied into `storage` (adjoined_bytes long, else 0) one after the other.
 size_t adjoined_bytes(const WeightSpec& spec);
 Result<PackedWeight> adjoined_weight(const WeightSpec& spec, std::span<std::byte> storage);
 

@@ -57,6 +57,18 @@ TEST(AdjoinedWeight, CopiesTheRunsOfEntries) {
   EXPECT_EQ(adjoined_weight({.parts = alone}, {}).value().parts[0].data, &gate_0);
 }
 
+TEST(AdjoinedWeight, KeepsNothingOfTransientParts) {
+  const uint8_t codes[] = {0x38, 0x40, 0xb8};  // 1, 2, -1
+  const float scale = 0.5f;
+  const TensorView part{codes, DType::kF8E4M3, {1, 3}}, scales{&scale, DType::kF32, {1, 1}};
+  const WeightSpec spec{.parts = {&part, 1}, .scales = {&scales, 1}, .transient = true};
+  std::vector<float> storage(adjoined_bytes(spec) / sizeof(float));
+  const PackedWeight w = adjoined_weight(spec, std::as_writable_bytes(std::span(storage))).value();
+  EXPECT_EQ(w.parts[0].data, storage.data());
+  EXPECT_EQ(w.parts[0].scales, storage.data() + 1);
+  EXPECT_EQ(storage[1], 0.5f);
+}
+
 Status refused(const WeightSpec& spec) { return in_place_weight(spec).status(); }
 
 TEST(InPlaceWeight, RefusesWhatDoesNotStack) {

@@ -69,6 +69,11 @@ void linear(ThreadPool& pool, const Rows& x, const PackedWeight& weight, int64_t
       float* w = row_scratch + thread * cols;
       for (int64_t n = begin; n < end; ++n) {
         dequantize(view, n * cols, {w, static_cast<size_t>(cols)});
+        if (part.scales != nullptr) {
+          const float* scales =
+              part.scales + batch * part.scale_batch_stride + n / kScaleBlock * scale_blocks(cols);
+          for (int64_t k = 0; k < cols; ++k) w[k] *= scales[k / kScaleBlock];
+        }
         const float bias = part.bias != nullptr ? part.bias[n] : 0.0f;
         for (int64_t r = 0; r < x.count; ++r) {
           const float value = dot(x.data + r * x.stride, w, cols) + bias;

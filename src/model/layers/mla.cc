@@ -11,24 +11,36 @@ namespace {
 // The published model's norms of the low-rank queries and latents do not follow rms_norm_eps.
 constexpr float kLowRankNormEps = 1e-6f;
 
+// Rows [first, first + rows) of a matrix, scaled.
+void dequantize_rows(const WeightViews& weight, int64_t first, int64_t rows, int64_t cols,
+                     std::span<float> out) {
+  dequantize(weight.values, first * cols, out);
+  if (weight.scales.data == nullptr) return;
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* scales = weight.scales.as<float>() + (first + r) / kScaleBlock * scale_blocks(cols);
+    for (int64_t k = 0; k < cols; ++k) out[static_cast<size_t>(r * cols + k)] *= scales[k / kScaleBlock];
+  }
+}
+
 // kv_b_proj [heads * (nope + value), latent] holds per head W_UK above W_UV. W_UK is kept transposed, since
 // it meets the queries: q_latent = W_UK^T q_nope.
-Status split_kv_b(Loader& loader, const std::string& name, Mla& layer) {
+Status split_kv_b(Loader& loader, const std::string& module, Mla& layer) {
   const int64_t nope = layer.dims.qk_nope_head_dim, value = layer.dims.v_head_dim;
   const int64_t latent = layer.dims.kv_lora_rank;
-  GANTRY_ASSIGN_OR_RETURN(const TensorView kv_b, loader.matrix(name, layer.heads * (nope + value), latent));
+  GANTRY_ASSIGN_OR_RETURN(const WeightViews kv_b,
+                          loader.weight(module, layer.heads * (nope + value), latent));
   GANTRY_ASSIGN_OR_RETURN(const std::span<float> w_uk, loader.floats(layer.heads * latent * nope));
   GANTRY_ASSIGN_OR_RETURN(const std::span<float> w_uv, loader.floats(layer.heads * value * latent));
   std::vector<float> rows(static_cast<size_t>(nope * latent));
   for (int64_t head = 0; head < layer.heads; ++head) {
-    const int64_t first = head * (nope + value) * latent;
-    dequantize(kv_b, first, rows);
+    dequantize_rows(kv_b, head * (nope + value), nope, latent, rows);
     float* to = w_uk.data() + head * latent * nope;
     for (int64_t n = 0; n < nope; ++n) {
       for (int64_t l = 0; l < latent; ++l) to[l * nope + n] = rows[static_cast<size_t>(n * latent + l)];
     }
-    dequantize(kv_b, first + nope * latent,
-               w_uv.subspan(static_cast<size_t>(head * value * latent), static_cast<size_t>(value * latent)));
+    dequantize_rows(
+        kv_b, head * (nope + value) + nope, value, latent,
+        w_uv.subspan(static_cast<size_t>(head * value * latent), static_cast<size_t>(value * latent)));
   }
   layer.w_uk = w_uk.data();
   layer.w_uv = w_uv.data();
@@ -61,7 +73,7 @@ Result<Mla> load_mla(Loader& loader, const ModelConfig& config, const std::strin
   }
   GANTRY_ASSIGN_OR_RETURN(layer.kv_a_norm,
                           loader.norm(base + "kv_a_layernorm.weight", dims.kv_lora_rank, kLowRankNormEps));
-  GANTRY_RETURN_IF_ERROR(split_kv_b(loader, base + "kv_b_proj.weight", layer));
+  GANTRY_RETURN_IF_ERROR(split_kv_b(loader, base + "kv_b_proj", layer));
 
   const LinearPart output[] = {{base + "o_proj", config.hidden, config.output_bias}};
   GANTRY_ASSIGN_OR_RETURN(layer.output, loader.linear(output, int64_t{config.heads} * dims.v_head_dim));
