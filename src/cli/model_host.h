@@ -3,9 +3,9 @@
 
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 
+#include "base/fair_mutex.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "chat/chat_template.h"
@@ -24,7 +24,7 @@ namespace gantry::cli {
 struct ComputeResources {
   const Backend* backend = nullptr;
   ThreadPool* pool = nullptr;
-  std::mutex* pool_turn = nullptr;
+  FairMutex* pool_turn = nullptr;
 };
 
 class ModelHost {

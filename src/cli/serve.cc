@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "base/fair_mutex.h"
 #include "base/log.h"
 #include "cli/command_line.h"
 #include "cli/commands.h"
@@ -146,7 +147,7 @@ class Serve {
   ServeOptions options_;
   std::vector<ResolvedModel> models_;
   uint64_t kv_cache_bytes_ = 0;
-  std::mutex pool_turn_;
+  FairMutex pool_turn_;
   std::unique_ptr<ThreadPool> pool_;
   ComputeResources resources_;
   std::vector<std::unique_ptr<ModelHost>> hosts_;

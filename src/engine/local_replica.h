@@ -3,9 +3,9 @@
 
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 
+#include "base/fair_mutex.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "formats/weight_source.h"
@@ -18,8 +18,8 @@ namespace gantry {
 struct ReplicaOptions {
   std::string model_id;
   const Backend* backend = nullptr;
-  ThreadPool* pool = nullptr;       // shared by all replicas of the process; they take turns by step
-  std::mutex* pool_turn = nullptr;  // held during a step; shared with the pool
+  ThreadPool* pool = nullptr;      // shared by all replicas of the process; they take turns by step
+  FairMutex* pool_turn = nullptr;  // held during a step; shared with the pool
   Compute compute = Compute::kAuto;
   int32_t max_model_len = 0;  // 0: the checkpoint's, at most what the KV cache holds
   int32_t max_num_seqs = 64;

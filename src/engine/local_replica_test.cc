@@ -5,9 +5,13 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <limits>
+#include <mutex>
 #include <random>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "engine/testing/frame_collector.h"
 #include "engine/testing/random_requests.h"
@@ -21,7 +25,9 @@ constexpr TokenId kPoison = 96;  // a row of this token has a NaN among its logi
 
 class HashModel : public Model {
  public:
-  explicit HashModel(std::atomic<int>* users = nullptr) : users_(users), cells_(size_t{1} << 16) {
+  // in_forward: called in each step.
+  explicit HashModel(std::function<void()> in_forward = {})
+      : in_forward_(std::move(in_forward)), cells_(size_t{1} << 16) {
     config_.vocab = kVocab;
     config_.max_position = 600;
   }
@@ -30,9 +36,7 @@ class HashModel : public Model {
   uint64_t weight_bytes() const override { return 0; }
 
   void forward(const ForwardBatch& batch, const KvStore&, float* logits) override {
-    if (users_ != nullptr) {
-      EXPECT_EQ(users_->fetch_add(1), 0) << "two models use the pool at once";
-    }
+    if (in_forward_) in_forward_();
     size_t next = 0;
     for (const Segment& segment : batch.segments) {
       for (int32_t i = 0; i < segment.rows; ++i) {
@@ -51,7 +55,6 @@ class HashModel : public Model {
       }
     }
     EXPECT_EQ(next, batch.logit_rows.size());
-    if (users_ != nullptr) users_->fetch_sub(1);
   }
 
  private:
@@ -60,24 +63,31 @@ class HashModel : public Model {
     return cells_[static_cast<size_t>(block * limits::kKvBlockTokens + position % limits::kKvBlockTokens)];
   }
   ModelConfig config_;
-  std::atomic<int>* users_;
+  std::function<void()> in_forward_;
   std::vector<uint64_t> cells_;
 };
 
+struct ReplicaSetup {
+  int32_t batched_tokens = 256;
+  bool prefix_caching = true;
+  uint64_t kv_cache_bytes = 0;
+  ThreadPool* pool = nullptr;  // or one of its own
+  FairMutex* turn = nullptr;
+  std::function<void()> in_forward = {};
+};
+
 struct Replica {
-  explicit Replica(int32_t batched_tokens = 256, bool prefix_caching = true, uint64_t kv_cache_bytes = 0,
-                   std::atomic<int>* users = nullptr, ThreadPool* shared = nullptr,
-                   std::mutex* turn = nullptr) {
+  explicit Replica(const ReplicaSetup& setup = {}) {
     ReplicaOptions options;
     options.model_id = "hash";
     options.backend = cpu_backend("reference").value();
-    options.pool = shared != nullptr ? shared : &pool;
-    options.pool_turn = turn;
+    options.pool = setup.pool != nullptr ? setup.pool : &pool;
+    options.pool_turn = setup.turn;
     options.max_num_seqs = 16;
-    options.max_num_batched_tokens = batched_tokens;
-    options.prefix_caching = prefix_caching;
-    options.kv_cache_bytes = kv_cache_bytes;
-    client = start_local_replica(std::make_unique<HashModel>(users), options).value();
+    options.max_num_batched_tokens = setup.batched_tokens;
+    options.prefix_caching = setup.prefix_caching;
+    options.kv_cache_bytes = setup.kv_cache_bytes;
+    client = start_local_replica(std::make_unique<HashModel>(setup.in_forward), options).value();
     client->set_sink(&collector);
   }
   ~Replica() { client->set_sink(nullptr); }
@@ -103,12 +113,12 @@ TEST(LocalReplica, ARequestGivesTheSameBitsWhateverElseRuns) {
   std::vector<GenerateRequest> requests;
   for (uint64_t id = 1; id <= kRequests; ++id) requests.push_back(random_request(id, kVocab - 1, random));
 
-  Replica alone(600, false);
+  Replica alone({.batched_tokens = 600, .prefix_caching = false});
   serve(*alone.client, alone.collector, requests, true);
   const uint64_t block = 2 * 4 * sizeof(float) * limits::kKvBlockTokens;
   for (const auto& [batched_tokens, kv_bytes] :
        {std::pair<int32_t, uint64_t>{7, 0}, {64, 12 * block}, {256, 0}, {2048, 9 * block}}) {
-    Replica together(batched_tokens, true, kv_bytes);
+    Replica together({.batched_tokens = batched_tokens, .kv_cache_bytes = kv_bytes});
     serve(*together.client, together.collector, requests, false);
     expect_same_answers(alone.collector, together.collector, requests);
     EXPECT_GT(together.client->stats().prefix_hits, 0);
@@ -176,12 +186,17 @@ TEST(LocalReplica, NotFiniteLogitsFailOneRequestAlone) {
   replica.wait_until_empty();
 }
 
-TEST(LocalReplica, ReplicasOfOneProcessTakeTurnsOnThePool) {
+TEST(LocalReplica, ReplicasOfOneProcessUseThePoolOneAtATime) {
   ThreadPool pool(2);
-  std::mutex turn;
+  FairMutex turn;
   std::atomic<int> users{0};
-  Replica a(64, true, 0, &users, &pool, &turn);
-  Replica b(64, true, 0, &users, &pool, &turn);
+  const ReplicaSetup setup{.batched_tokens = 64, .pool = &pool, .turn = &turn, .in_forward = [&] {
+                             EXPECT_EQ(users.fetch_add(1), 0) << "two models use the pool at once";
+                             std::this_thread::yield();
+                             users.fetch_sub(1);
+                           }};
+  Replica a(setup);
+  Replica b(setup);
   std::mt19937_64 random(1);
   for (uint64_t id = 1; id <= 40; ++id) {
     GenerateRequest r = random_request(id, kVocab - 1, random);
@@ -191,6 +206,39 @@ TEST(LocalReplica, ReplicasOfOneProcessTakeTurnsOnThePool) {
   }
   for (uint64_t id = 1; id <= 40; ++id)
     expect_same(a.collector.wait_for_end(id), b.collector.wait_for_end(id), id);
+}
+
+// While both have work, none gets two steps in a row.
+TEST(LocalReplica, ReplicasOfOneProcessAlternateByStep) {
+  constexpr int kSteps = 200;
+  ThreadPool pool(2);
+  FairMutex turn;
+  std::vector<int> order;          // guarded by `turn`: which replica made each step
+  int left[2] = {kSteps, kSteps};  // likewise
+  const auto step_of = [&](int self) {
+    return [&, self] {
+      order.push_back(self);
+      --left[self];
+      const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(120);
+      while (left[1 - self] > 0 && turn.waiting() == 0 && std::chrono::steady_clock::now() < deadline) {
+        std::this_thread::yield();
+      }
+    };
+  };
+  Replica a({.pool = &pool, .turn = &turn, .in_forward = step_of(0)});
+  Replica b({.pool = &pool, .turn = &turn, .in_forward = step_of(1)});
+  GenerateRequest request;
+  request.id = RequestId{1};
+  request.prompt = {1, 2, 3};
+  request.params.max_tokens = kSteps;
+  request.params.ignore_eos = true;
+  ASSERT_TRUE(a.client->submit(request).ok());
+  ASSERT_TRUE(b.client->submit(request).ok());
+  a.collector.wait_for_end(1);
+  b.collector.wait_for_end(1);
+  std::unique_lock lock(turn);
+  ASSERT_EQ(order.size(), size_t{2} * kSteps);
+  for (size_t i = 1; i < order.size(); ++i) ASSERT_NE(order[i], order[i - 1]) << "step " << i;
 }
 
 TEST(LocalReplica, AThousandRequestsWithRandomCancelsLeaveNothing) {

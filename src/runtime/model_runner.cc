@@ -1,5 +1,6 @@
 #include "runtime/model_runner.h"
 
+#include <mutex>
 #include <utility>
 
 #include "base/check.h"
@@ -7,7 +8,7 @@
 
 namespace gantry {
 
-ModelRunner::ModelRunner(Model& model, const KvStore& kv, ThreadPool& pool, std::mutex* turn,
+ModelRunner::ModelRunner(Model& model, const KvStore& kv, ThreadPool& pool, FairMutex* turn,
                          const ModelRunnerOptions& options)
     : model_(model),
       kv_(kv),
@@ -29,7 +30,7 @@ ModelRunner::ModelRunner(Model& model, const KvStore& kv, ThreadPool& pool, std:
 }
 
 void ModelRunner::submit(const StepPlan& plan) {
-  std::unique_lock<std::mutex> turn;
+  std::unique_lock<FairMutex> turn;
   if (turn_ != nullptr) turn = std::unique_lock(*turn_);
   take_starts(plan);
   build_batch(plan);

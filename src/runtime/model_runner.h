@@ -4,10 +4,10 @@
 
 #include <cstdint>
 #include <deque>
-#include <mutex>
 #include <span>
 #include <vector>
 
+#include "base/fair_mutex.h"
 #include "base/thread_pool.h"
 #include "cache/block_table.h"
 #include "model/model.h"
@@ -26,7 +26,7 @@ struct ModelRunnerOptions {
 class ModelRunner : public StepExecutor {
  public:
   // All outlive the runner. `turn` (or null) is held while a plan runs: the pool's other users wait.
-  ModelRunner(Model& model, const KvStore& kv, ThreadPool& pool, std::mutex* turn,
+  ModelRunner(Model& model, const KvStore& kv, ThreadPool& pool, FairMutex* turn,
               const ModelRunnerOptions& options);
 
   void submit(const StepPlan& plan) override;
@@ -48,7 +48,7 @@ class ModelRunner : public StepExecutor {
   Model& model_;
   const KvStore& kv_;
   ThreadPool& pool_;
-  std::mutex* turn_;
+  FairMutex* turn_;
   int64_t vocab_;
   BlockTables tables_;
   std::vector<SamplerState> states_;  // by slot
