@@ -30,12 +30,12 @@ def free_port():
 
 
 class Gantry:
-    """`gantry serve MODEL` on a free port. Environment: GANTRY_BIN, GANTRY_TEST_MODEL."""
+    """`gantry serve MODEL` on a free port. Environment: GANTRY_BIN, GANTRY_TEST_MODEL (for model=None)."""
 
-    def __init__(self, *flags, wait=True):
+    def __init__(self, *flags, wait=True, model=None, environment=None):
         self.port = free_port()
-        command = [os.environ["GANTRY_BIN"], "serve", os.environ["GANTRY_TEST_MODEL"], "--port", str(self.port), *flags]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        command = [os.environ["GANTRY_BIN"], "serve", model or os.environ["GANTRY_TEST_MODEL"], "--port", str(self.port), *flags]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})})
         if wait:
             eventually(self.ready, what="/ready")
 
