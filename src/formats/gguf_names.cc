@@ -29,7 +29,7 @@ constexpr Entry kInBlock[] = {
     {"attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"},
     {"attn_kv_a_norm", "self_attn.kv_a_layernorm"},
     {"attn_kv_b", "self_attn.kv_b_proj"},
-    // kv_b_proj in two parts: no such tensors exist in Hugging Face's files.
+    // kv_b_proj in two parts, k_b transposed: no such tensors exist in Hugging Face's files.
     {"attn_k_b", "self_attn.k_b_proj"},
     {"attn_v_b", "self_attn.v_b_proj"},
     {"ffn_norm", "post_attention_layernorm"},

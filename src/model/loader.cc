@@ -79,6 +79,11 @@ Result<std::span<const float>> Loader::matrix_f32(const std::string& name, int64
   return values_f32(name, Shape{rows, cols});
 }
 
+Result<std::span<const float>> Loader::matrices_f32(const std::string& name, int64_t count, int64_t rows,
+                                                    int64_t cols) {
+  return values_f32(name, Shape{count, rows, cols});
+}
+
 Result<Norm> Loader::norm(const std::string& name, int64_t width, float eps) {
   GANTRY_ASSIGN_OR_RETURN(const std::span<const float> weight, vector_f32(name, width));
   return Norm{.weight = weight.data(), .eps = eps};

@@ -45,6 +45,9 @@ class Loader {
   // Values as f32, copied into the arena.
   Result<std::span<const float>> vector_f32(const std::string& name, int64_t size);
   Result<std::span<const float>> matrix_f32(const std::string& name, int64_t rows, int64_t cols);
+  // [count, rows, cols]
+  Result<std::span<const float>> matrices_f32(const std::string& name, int64_t count, int64_t rows,
+                                              int64_t cols);
   Result<Norm> norm(const std::string& name, int64_t width, float eps);
 
   // The parts, stacked and packed by the backend.

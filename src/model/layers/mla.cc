@@ -47,6 +47,21 @@ Status split_kv_b(Loader& loader, const std::string& module, Mla& layer) {
   return {};
 }
 
+// llama.cpp's files since 2025 hold the two parts as they are kept here: k_b [heads, latent, nope], which is W_UK
+// transposed, and v_b [heads, value, latent].
+Status load_k_b_v_b(Loader& loader, const std::string& base, Mla& layer) {
+  const MlaConfig& dims = layer.dims;
+  GANTRY_ASSIGN_OR_RETURN(
+      const std::span<const float> w_uk,
+      loader.matrices_f32(base + "k_b_proj.weight", layer.heads, dims.kv_lora_rank, dims.qk_nope_head_dim));
+  GANTRY_ASSIGN_OR_RETURN(
+      const std::span<const float> w_uv,
+      loader.matrices_f32(base + "v_b_proj.weight", layer.heads, dims.v_head_dim, dims.kv_lora_rank));
+  layer.w_uk = w_uk.data();
+  layer.w_uv = w_uv.data();
+  return {};
+}
+
 }  // namespace
 
 Result<Mla> load_mla(Loader& loader, const ModelConfig& config, const std::string& prefix) {
@@ -73,7 +88,9 @@ Result<Mla> load_mla(Loader& loader, const ModelConfig& config, const std::strin
   }
   GANTRY_ASSIGN_OR_RETURN(layer.kv_a_norm,
                           loader.norm(base + "kv_a_layernorm.weight", dims.kv_lora_rank, kLowRankNormEps));
-  GANTRY_RETURN_IF_ERROR(split_kv_b(loader, base + "kv_b_proj", layer));
+  const bool is_split = loader.has(base + "k_b_proj.weight");
+  GANTRY_RETURN_IF_ERROR(is_split ? load_k_b_v_b(loader, base, layer)
+                                  : split_kv_b(loader, base + "kv_b_proj", layer));
 
   const LinearPart output[] = {{base + "o_proj", config.hidden, config.output_bias}};
   GANTRY_ASSIGN_OR_RETURN(layer.output, loader.linear(output, int64_t{config.heads} * dims.v_head_dim));

@@ -10,6 +10,8 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "formats/weight_source.h"
@@ -43,10 +45,11 @@ bool same_bits(const std::vector<Trace>& a, const std::vector<Trace>& b) {
   return true;
 }
 
-std::vector<std::string> cases() {
+std::vector<std::string> cases(std::string_view prefix = "") {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(goldens())) {
-    if (entry.path().stem() != "rope") names.push_back(entry.path().stem());
+    const std::string name = entry.path().stem();
+    if (name != "rope" && name.starts_with(prefix)) names.push_back(name);
   }
   std::sort(names.begin(), names.end());
   return names;
@@ -67,14 +70,18 @@ class ModelParity : public ::testing::TestWithParam<std::string> {
   }
 
   std::unique_ptr<Model> load(const Backend& backend, ThreadPool& pool, Compute compute) {
-    return load_model(*source_, {.backend = &backend,
-                                 .pool = &pool,
-                                 .compute = compute,
-                                 .kv_dtype = compute == Compute::kF32 ? DType::kF32 : DType::kF16,
-                                 .rows_max = 1024,
-                                 .logit_rows_max = 8,
-                                 .context_max = 1024,
-                                 .on_progress = {}})
+    return load(*source_, backend, pool, compute);
+  }
+  static std::unique_ptr<Model> load(const WeightSource& source, const Backend& backend, ThreadPool& pool,
+                                     Compute compute) {
+    return load_model(source, {.backend = &backend,
+                               .pool = &pool,
+                               .compute = compute,
+                               .kv_dtype = compute == Compute::kF32 ? DType::kF32 : DType::kF16,
+                               .rows_max = 1024,
+                               .logit_rows_max = 8,
+                               .context_max = 1024,
+                               .on_progress = {}})
         .value();
   }
 
@@ -146,6 +153,66 @@ TEST_P(ModelParity, BitsDoNotDependOnTheSchedule) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, ModelParity, ::testing::ValuesIn(cases()),
+                         [](const auto& test) { return test.param; });
+
+// Each kv_b_proj [heads * (nope + value), latent] in the two parts that llama.cpp's files have: k_b
+// [heads, latent, nope] and v_b [heads, value, latent].
+std::vector<RandomTensor> with_split_kv_b(const json& config, std::vector<RandomTensor> tensors) {
+  const auto heads = config.at("num_attention_heads").get<int64_t>();
+  const auto nope = config.at("qk_nope_head_dim").get<int64_t>();
+  const auto value = config.at("v_head_dim").get<int64_t>();
+  const auto latent = config.at("kv_lora_rank").get<int64_t>();
+  std::vector<RandomTensor> out;
+  for (RandomTensor& tensor : tensors) {
+    const size_t at = tensor.name.find("kv_b_proj");
+    if (at == std::string::npos) {
+      out.push_back(std::move(tensor));
+      continue;
+    }
+    const auto part = [&](const char* name, const Shape& shape) {
+      RandomTensor whole{tensor.name, tensor.dtype, shape, {}};
+      whole.name.replace(at, 4, name);
+      return whole;
+    };
+    RandomTensor k_b = part("k_b", Shape{heads, latent, nope}),
+                 v_b = part("v_b", Shape{heads, value, latent});
+    const auto append = [&](RandomTensor& to, int64_t row, int64_t column) {
+      const int64_t width = dtype_info(tensor.dtype).block_bytes;
+      const auto from = tensor.bytes.begin() + (row * latent + column) * width;
+      to.bytes.insert(to.bytes.end(), from, from + width);
+    };
+    for (int64_t head = 0; head < heads; ++head) {
+      const int64_t row = head * (nope + value);
+      for (int64_t l = 0; l < latent; ++l) {
+        for (int64_t n = 0; n < nope; ++n) append(k_b, row + n, l);
+      }
+      for (int64_t v = 0; v < value; ++v) {
+        for (int64_t l = 0; l < latent; ++l) append(v_b, row + nope + v, l);
+      }
+    }
+    out.push_back(std::move(k_b));
+    out.push_back(std::move(v_b));
+  }
+  return out;
+}
+
+class SplitKvB : public ModelParity {};
+
+TEST_P(SplitKvB, GivesTheSameBits) {
+  constexpr int kFew = 8;
+  const json& config = golden_.at("config");
+  const CheckpointFolder folder(config, with_split_kv_b(config, random_tensors(config, seed_)));
+  const auto split = open_weights(folder.path()).value();
+  ThreadPool pool(2);
+  for (const Backend* backend : runnable_backends()) {
+    const auto a = load(*backend, pool, Compute::kF32), b = load(*split, *backend, pool, Compute::kF32);
+    EXPECT_TRUE(same_bits(run_alone(*a, *backend, prompts_, kFew, chunks_of(1024)),
+                          run_alone(*b, *backend, prompts_, kFew, chunks_of(1024))))
+        << backend->name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, SplitKvB, ::testing::ValuesIn(cases("deepseek")),
                          [](const auto& test) { return test.param; });
 
 }  // namespace
