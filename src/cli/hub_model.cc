@@ -21,9 +21,12 @@ std::string weights_in(const std::string& snapshot) {
 
 }  // namespace
 
-Result<HubModel> hub_model(const std::string& name) {
+Result<HubModel> hub_model(const std::string& name, const std::string& revision) {
   HubModel model;
-  GANTRY_ASSIGN_OR_RETURN(model.request.repo, hub::parse_repo_name(name));
+  const bool has_revision = name.find('@') != std::string::npos;
+  GANTRY_ASSIGN_OR_RETURN(
+      model.request.repo,
+      hub::parse_repo_name(has_revision || revision.empty() ? name : name + "@" + revision));
   GANTRY_ASSIGN_OR_RETURN(model.settings, hub::read_settings("gantry/" GANTRY_VERSION));
   return model;
 }

@@ -9,12 +9,14 @@
 
 namespace gantry::cli {
 
-// The settings of this process, and the request for "ORG/NAME" or "ORG/NAME@REVISION".
 struct HubModel {
   hub::Settings settings;
   hub::PullRequest request;
 };
-Result<HubModel> hub_model(const std::string& name);
+
+// The settings of this process, and the request for "ORG/NAME" or "ORG/NAME@REVISION". `revision` stands for a
+// missing @REVISION; empty: main.
+Result<HubModel> hub_model(const std::string& name, const std::string& revision = {});
 
 // Fetches what is missing and returns what open_weights() takes: the snapshot's folder, or the GGUF file in it.
 // When the hub cannot be reached, or HF_HUB_OFFLINE forbids it, what was pulled before is taken, with a warning.

@@ -27,7 +27,10 @@ void add_inspect_command(CLI::App& app, int& exit_code) {
     bool json = false;
   };
   auto options = std::make_shared<Options>();
-  command->add_option("model", options->model, "Folder, .gguf file, r1-tiny or smollm2")->required();
+  command
+      ->add_option("model", options->model,
+                   "Folder, .gguf file, ORG/NAME that was pulled, r1-tiny or smollm2")
+      ->required();
   command->add_flag("--json", options->json, "Print JSON");
   command->callback([options, &exit_code] {
     const Status status = run_inspect(options->model, options->json);

@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <vector>
 
+#include "cli/hub_model.h"
+
 namespace gantry::cli {
 namespace {
 
@@ -51,17 +53,30 @@ Result<ResolvedModel> fetched_model() {
                    ": `make model` in the source tree fetches it, and GANTRY_MODEL_DIR says where it lies");
 }
 
+Result<ResolvedModel> pulled_model(const std::string& name) {
+  GANTRY_ASSIGN_OR_RETURN(const HubModel model, hub_model(name));
+  GANTRY_ASSIGN_OR_RETURN(std::string path, cached_hub_model(model));
+  return ResolvedModel{std::move(path), model.request.repo.id()};
+}
+
 }  // namespace
+
+bool is_hub_name(const std::string& name) {
+  std::error_code error;
+  return name != kInstalledModel && name != kFetchedModel && !std::filesystem::exists(name, error) &&
+         hub::parse_repo_name(name).ok();
+}
 
 Result<ResolvedModel> resolve_model(const std::string& name) {
   std::error_code error;
   if (name == kInstalledModel) return installed_model();
   if (name == kFetchedModel) return fetched_model();
+  if (is_hub_name(name)) return pulled_model(name);
   const std::filesystem::path path(name);
   if (!std::filesystem::exists(path, error)) {
     return not_found("model " + name +
                      " does not exist: give a folder with config.json and safetensors, a .gguf file, " +
-                     kInstalledModel + " or " + kFetchedModel);
+                     "ORG/NAME of the hub, " + kInstalledModel + " or " + kFetchedModel);
   }
   auto id = std::filesystem::is_directory(path, error)
                 ? std::filesystem::absolute(path / "x").parent_path().filename()

@@ -6,12 +6,14 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <optional>
 #include <thread>
 
 #include "base/fair_mutex.h"
 #include "base/log.h"
 #include "cli/command_line.h"
 #include "cli/commands.h"
+#include "cli/hub_model.h"
 #include "cli/model_host.h"
 #include "cli/progress.h"
 #include "cli/serve_options.h"
@@ -71,6 +73,11 @@ class Serve {
   }
 
  private:
+  struct ServedName {
+    ResolvedModel resolved;       // without a path while `hub` has not been fetched
+    std::optional<HubModel> hub;  // of the hub: fetched before it is loaded
+  };
+
   static int fail(const Status& status) {
     std::fprintf(stderr, "gantry serve: %s\n", status.message().c_str());
     return 1;
@@ -80,8 +87,14 @@ class Serve {
     GANTRY_RETURN_IF_ERROR(validate(options_));
     init_log(options_.log_level);
     for (size_t i = 0; i < options_.models.size(); ++i) {
-      GANTRY_ASSIGN_OR_RETURN(ResolvedModel model, resolve_model(options_.models[i]));
-      if (!options_.served_model_names.empty()) model.id = options_.served_model_names[i];
+      ServedName model;
+      if (is_hub_name(options_.models[i])) {
+        GANTRY_ASSIGN_OR_RETURN(model.hub, hub_model(options_.models[i], options_.revision));
+        model.resolved.id = model.hub->request.repo.id();
+      } else {
+        GANTRY_ASSIGN_OR_RETURN(model.resolved, resolve_model(options_.models[i]));
+      }
+      if (!options_.served_model_names.empty()) model.resolved.id = options_.served_model_names[i];
       models_.push_back(std::move(model));
     }
     if (!options_.kv_cache_memory.empty()) {
@@ -99,7 +112,9 @@ class Serve {
     server.vllm_metric_names = options_.metrics_compat == "vllm";
     server.version = GANTRY_VERSION;
     GANTRY_ASSIGN_OR_RETURN(server_, Server::start(std::move(server)));
-    for (const ResolvedModel& model : models_) GANTRY_RETURN_IF_ERROR(server_->models().add(model.id));
+    for (const ServedName& model : models_) {
+      GANTRY_RETURN_IF_ERROR(server_->models().add(model.resolved.id));
+    }
     log::info("listening on http://{}:{}, {} threads, {} kernels", options_.host, server_->port(),
               pool_->size(), resources_.backend->name);
     return {};
@@ -107,13 +122,14 @@ class Serve {
 
   void load_all() {
     int ready = 0;
-    for (const ResolvedModel& model : models_) {
-      const Status status = load(model);
+    for (ServedName& model : models_) {
+      Status status = model.hub ? fetch(model) : Status();
+      if (status.ok()) status = load(model.resolved);
       if (status.ok()) {
         ++ready;
       } else {
-        log::error("{}: {}", model.id, status.message());
-        server_->models().fail(model.id, "the model could not be loaded");
+        log::error("{}: {}", model.resolved.id, status.message());
+        server_->models().fail(model.resolved.id, "the model could not be loaded");
       }
     }
     loaded_.store(true);
@@ -128,6 +144,20 @@ class Serve {
     }
     load_failed_.store(true);
     kill(getpid(), SIGTERM);
+  }
+
+  // A stop ends the process and leaves a download from which the next one goes on.
+  Status fetch(ServedName& model) {
+    Progress progress("pulling " + model.resolved.id);
+    const hub::StopSignal never;
+    GANTRY_ASSIGN_OR_RETURN(model.resolved.path,
+                            fetch_hub_model(*model.hub, never, [&](uint64_t done, uint64_t total) {
+                              server_->models().set_progress(
+                                  model.resolved.id, {.phase = "downloading", .done = done, .total = total});
+                              progress.update(done, total);
+                            }));
+    progress.finish();
+    return {};
   }
 
   Status load(const ResolvedModel& model) {
@@ -145,7 +175,7 @@ class Serve {
   }
 
   ServeOptions options_;
-  std::vector<ResolvedModel> models_;
+  std::vector<ServedName> models_;
   uint64_t kv_cache_bytes_ = 0;
   FairMutex pool_turn_;
   std::unique_ptr<ThreadPool> pool_;

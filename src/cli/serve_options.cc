@@ -16,8 +16,10 @@ Status check_range(const char* flag, int64_t value, int64_t low, int64_t high) {
 
 void add_serve_flags(CLI::App& app, ServeOptions& o) {
   app.add_option("models,--model", o.models,
-                 "Folders with config.json and safetensors, .gguf files, r1-tiny (the default) or smollm2");
+                 "Folders with config.json and safetensors, .gguf files, ORG/NAME of the hub, r1-tiny (the "
+                 "default) or smollm2");
   add_flag(app, "--served-model-name", o.served_model_names, "Names the API uses, one per model, in order");
+  add_flag(app, "--revision", o.revision, "Branch, tag or commit of models of the hub; default main");
   add_flag(app, "--host", o.host, "Address to listen on");
   add_flag(app, "--port", o.port, "Port to listen on; 0 takes a free one and prints it");
   add_flag(app, "--api-key", o.api_keys, "Keys that clients of /v1 must send; none: no key is asked for");

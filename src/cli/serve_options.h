@@ -14,6 +14,7 @@ namespace gantry::cli {
 struct ServeOptions {
   std::vector<std::string> models{kInstalledModel};
   std::vector<std::string> served_model_names;
+  std::string revision;  // of models of the hub that are named without one
   std::string host = "127.0.0.1";
   int port = 8000;
   std::vector<std::string> api_keys;

@@ -66,8 +66,8 @@ class Try {
          .on_body = [this](std::string_view bytes) { return on_body(bytes); }},
         &final_url);
     if (attempt.status.ok() && !file_.chunk(index_).complete()) {
-      attempt = {unavailable(fmt::format("{} ended after {} of {} bytes", name(),
-                                         file_.chunk(index_).done.load(), file_.chunk(index_).bytes())),
+      attempt = {unavailable(fmt::format("the content ended after {} of {} bytes", file_.chunk(index_).done.load(),
+                                         file_.chunk(index_).bytes())),
                  true,
                  {}};
     }
@@ -75,12 +75,11 @@ class Try {
     // A signed link expires: the hub gives another.
     const bool stopped = attempt.status.code() == StatusCode::kCancelled;
     if (!attempt.status.ok() && was_known && !stopped && !no_ranges_) attempt.retry = true;
+    if (!attempt.status.ok()) attempt.status = attempt.status.with_context(source_.blob->paths.front());
     return attempt;
   }
 
  private:
-  const std::string& name() const { return source_.blob->paths.front(); }
-
   std::string known_url() {
     const std::lock_guard lock(source_.mutex);
     return source_.content_url;
@@ -94,20 +93,19 @@ class Try {
   Attempt check_identity(const HttpHead& head) const {
     const std::string_view commit = head.header("x-repo-commit");
     if (!commit.empty() && commit != source_.commit) {
-      return {data_loss(fmt::format("{}: the hub answers with commit {}, asked was {}", name(),
-                                    quote_name(commit), source_.commit))};
+      return {data_loss(
+          fmt::format("the hub answers with commit {}, asked was {}", quote_name(commit), source_.commit))};
     }
     std::string_view etag = plain_etag(head.header("x-linked-etag"));
     if (etag.empty() && head.status / 100 == 2) etag = plain_etag(head.header("etag"));
     if ((is_sha256(etag) || is_sha1(etag)) && etag != source_.blob->etag) {
-      return {data_loss(fmt::format("{}: the hub sends the content {}, its list says {}", name(), etag,
-                                    source_.blob->etag))};
+      return {
+          data_loss(fmt::format("the hub sends the content {}, its list says {}", etag, source_.blob->etag))};
     }
     std::string_view size = head.header("x-linked-size");
     uint64_t bytes = 0;
     if (take_number(size, bytes) && size.empty() && bytes != file_.size()) {
-      return {data_loss(
-          fmt::format("{}: the hub sends {} bytes, its list says {}", name(), bytes, file_.size()))};
+      return {data_loss(fmt::format("the hub sends {} bytes, its list says {}", bytes, file_.size()))};
     }
     return {};
   }
@@ -119,18 +117,17 @@ class Try {
     if (head.status == 206) {
       const std::string_view range = head.header("content-range");
       if (ranged_ && is_answer_to(range, asked_, file_.size())) return {};
-      return {data_loss(fmt::format("{}: asked for bytes {} to {} of {}, the server answers {}", name(),
-                                    asked_.begin, asked_.end - 1, file_.size(), quote_name(range)))};
+      return {data_loss(fmt::format("asked for bytes {} to {} of {}, the server answers {}", asked_.begin,
+                                    asked_.end - 1, file_.size(), quote_name(range)))};
     }
     if (ranged_) {
       no_ranges_ = true;
-      return {unavailable(name() + ": the server has no ranges")};
+      return {unavailable("the server has no ranges")};
     }
     std::string_view length = head.header("content-length");
     uint64_t bytes = 0;
     if (take_number(length, bytes) && bytes != file_.size()) {
-      return {data_loss(
-          fmt::format("{}: the server sends {} bytes, the hub lists {}", name(), bytes, file_.size()))};
+      return {data_loss(fmt::format("the server sends {} bytes, the hub lists {}", bytes, file_.size()))};
     }
     return {};
   }
@@ -141,8 +138,8 @@ class Try {
     bytes.remove_prefix(skipped);
     const Chunk& chunk = file_.chunk(index_);
     if (bytes.size() > chunk.bytes() - chunk.done.load()) {
-      return {data_loss(fmt::format("{}: the server sends more than the {} bytes that the hub lists", name(),
-                                    file_.size()))};
+      return {
+          data_loss(fmt::format("the server sends more than the {} bytes that the hub lists", file_.size()))};
     }
     return {file_.write(index_, bytes)};
   }

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import re
 import subprocess
 
 from fake_hub import git_sha1
@@ -53,7 +54,7 @@ class Cache:
         process = self.pull(hub, *flags, **variables)
         assert process.returncode == 1, process.stderr_text
         assert process.stdout_text == ""
-        errors = [line for line in process.stderr_text.splitlines() if not line.startswith("[")]  # log lines
+        errors = [line for line in process.stderr_text.splitlines() if not re.match(r"\d{4}-\d\d-\d\dT\S+Z ", line)]
         assert len(errors) == 1 and errors[0].startswith("gantry pull: "), process.stderr_text
         self.check()
         return errors[0]
