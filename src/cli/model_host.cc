@@ -57,6 +57,7 @@ Result<std::unique_ptr<ModelHost>> ModelHost::load(const ResolvedModel& model, c
       .max_model_len = options.max_model_len,
       .max_num_seqs = options.max_num_seqs,
       .max_num_batched_tokens = options.max_num_batched_tokens,
+      .num_speculative_tokens = options.num_speculative_tokens,
       .kv_cache_bytes = kv_cache_bytes,
       .memory_utilization = options.gpu_memory_utilization,
       .on_progress = on_progress,

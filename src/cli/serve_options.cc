@@ -1,6 +1,7 @@
 #include "cli/serve_options.h"
 
 #include "cli/command_line.h"
+#include "protocol/replica_client.h"
 
 namespace gantry::cli {
 namespace {
@@ -34,6 +35,8 @@ void add_serve_flags(CLI::App& app, ServeOptions& o) {
   add_flag(app, "--max-model-len", o.max_model_len,
            "Prompt and output together, in tokens; 0: the checkpoint's");
   add_flag(app, "--max-num-batched-tokens", o.max_num_batched_tokens, "Tokens of one engine step");
+  add_flag(app, "--num-speculative-tokens", o.num_speculative_tokens,
+           "Tokens that the checkpoint's MTP layer drafts ahead, 0 to 3; the text is the same for each");
   add_flag(app, "--kv-cache-memory", o.kv_cache_memory,
            "Bytes of the KV cache, e.g. 2G; default min(max-num-seqs x max-model-len, 512M)");
   add_flag(app, "--gpu-memory-utilization", o.gpu_memory_utilization,
@@ -52,6 +55,7 @@ Status validate(const ServeOptions& o) {
   GANTRY_RETURN_IF_ERROR(check_range("--max-num-seqs", o.max_num_seqs, 1, 4096));
   GANTRY_RETURN_IF_ERROR(check_range("--max-model-len", o.max_model_len, 0, 16 << 20));
   GANTRY_RETURN_IF_ERROR(check_range("--max-num-batched-tokens", o.max_num_batched_tokens, 1, 1 << 20));
+  GANTRY_RETURN_IF_ERROR(check_range("--num-speculative-tokens", o.num_speculative_tokens, 0, kDraftsMax));
   if (o.max_num_batched_tokens < o.max_num_seqs) {
     return invalid_argument("--max-num-batched-tokens must be at least --max-num-seqs (" +
                                 std::to_string(o.max_num_seqs) +

@@ -26,6 +26,7 @@ struct ServeOptions {
   int max_num_seqs = 64;
   int max_model_len = 0;  // 0: the checkpoint's
   int max_num_batched_tokens = 2048;
+  int num_speculative_tokens = 0;
   std::string kv_cache_memory;        // bytes, with K, M or G (powers of 1024); empty: the default
   double gpu_memory_utilization = 0;  // 0: not by share
   std::string metrics_compat = "none";

@@ -28,7 +28,7 @@ class LocalReplica : public ReplicaClient {
         kv_(std::move(kv)),
         runner_(*model_, *kv_, *options.pool, options.pool_turn,
                 {scheduling.max_num_seqs, scheduling.max_num_batched_tokens, scheduling.logit_rows_max,
-                 scheduling.max_model_len}),
+                 scheduling.max_model_len, scheduling.drafts}),
         loop_(runner_, scheduling, info_.vocab_size) {}
 
   void set_sink(FrameSink* sink) override { loop_.set_sink(sink); }
@@ -58,13 +58,30 @@ Status check_options(const ReplicaOptions& options) {
                                         options.max_num_batched_tokens, limits::kBatchedTokensMax),
                             "max_num_batched_tokens");
   }
+  if (options.num_speculative_tokens < 0 || options.num_speculative_tokens > kDraftsMax) {
+    return invalid_argument(fmt::format("num_speculative_tokens is {}, must be between 0 and {}",
+                                        options.num_speculative_tokens, kDraftsMax),
+                            "num_speculative_tokens");
+  }
+  if (options.max_num_batched_tokens < 1 + options.num_speculative_tokens) {
+    return invalid_argument(
+        fmt::format("max_num_batched_tokens is {}, must be at least 1 + num_speculative_tokens, {}",
+                    options.max_num_batched_tokens, 1 + options.num_speculative_tokens),
+        "max_num_batched_tokens");
+  }
   return {};
 }
 
 }  // namespace
 
+int32_t rows_of(const ReplicaOptions& options) {
+  const int32_t new_tokens = std::min(options.max_num_seqs, options.max_num_batched_tokens);
+  return options.max_num_batched_tokens + (options.num_speculative_tokens > 0 ? new_tokens : 0);
+}
+
 int32_t logit_rows_of(const ReplicaOptions& options) {
-  return std::min(options.max_num_seqs, options.max_num_batched_tokens) + kScoredRowsMax;
+  const int32_t sampled = options.max_num_seqs * (1 + options.num_speculative_tokens);
+  return std::min(sampled, options.max_num_batched_tokens) + kScoredRowsMax;
 }
 
 Result<std::unique_ptr<ReplicaClient>> start_local_replica(const WeightSource& source,
@@ -77,10 +94,11 @@ Result<std::unique_ptr<ReplicaClient>> start_local_replica(const WeightSource& s
   load.pool = options.pool;
   load.compute = options.compute;
   load.kv_dtype = options.compute == Compute::kF32 ? DType::kF32 : DType::kF16;
-  load.rows_max = options.max_num_batched_tokens;
+  load.rows_max = rows_of(options);
   load.logit_rows_max = logit_rows_of(options);
   load.context_max =
       options.max_model_len > 0 ? std::min(options.max_model_len, config.max_position) : config.max_position;
+  load.drafts = options.num_speculative_tokens > 0;
   load.on_progress = options.on_progress;
   GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, load_model(source, load));
   return start_local_replica(std::move(model), std::move(options));
@@ -89,8 +107,9 @@ Result<std::unique_ptr<ReplicaClient>> start_local_replica(const WeightSource& s
 Result<std::unique_ptr<ReplicaClient>> start_local_replica(std::unique_ptr<Model> model,
                                                            ReplicaOptions options) {
   GANTRY_RETURN_IF_ERROR(check_options(options));
+  GANTRY_CHECK(options.num_speculative_tokens == 0 || model->kv_tail() > 0) << "the model cannot draft";
   KvDemand demand;
-  demand.block_bytes = KvStore::block_bytes(*options.backend, model->kv_layouts());
+  demand.block_bytes = KvStore::block_bytes(*options.backend, model->kv_layouts(), model->kv_tail());
   demand.max_position = model->config().max_position;
   demand.max_model_len = options.max_model_len;
   demand.max_num_seqs = options.max_num_seqs;
@@ -99,8 +118,8 @@ Result<std::unique_ptr<ReplicaClient>> start_local_replica(std::unique_ptr<Model
   demand.memory_bytes = usable_memory_bytes();
   demand.memory_used_bytes = resident_memory().now + model->activation_bytes();
   GANTRY_ASSIGN_OR_RETURN(const KvSize size, size_kv_cache(demand));
-  GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<KvStore> kv,
-                          KvStore::create(*options.backend, model->kv_layouts(), size.blocks));
+  GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<KvStore> kv, KvStore::create(*options.backend, model->kv_layouts(),
+                                                                       size.blocks, model->kv_tail()));
   log::info("{}: KV cache {} blocks of {} tokens ({:.1f} MiB), max_model_len {}", options.model_id,
             size.blocks, limits::kKvBlockTokens,
             static_cast<double>(demand.block_bytes) * size.blocks / (1 << 20), size.max_model_len);
@@ -111,6 +130,7 @@ Result<std::unique_ptr<ReplicaClient>> start_local_replica(std::unique_ptr<Model
   scheduling.max_num_seqs = options.max_num_seqs;
   scheduling.max_num_batched_tokens = options.max_num_batched_tokens;
   scheduling.logit_rows_max = logit_rows_of(options);
+  scheduling.drafts = options.num_speculative_tokens;
   scheduling.prefix_caching = options.prefix_caching;
   scheduling.hash_seed = (uint64_t{std::random_device{}()} << 32) | std::random_device{}();
   return std::unique_ptr<ReplicaClient>(

@@ -24,7 +24,8 @@ struct ReplicaOptions {
   int32_t max_model_len = 0;  // 0: the checkpoint's, at most what the KV cache holds
   int32_t max_num_seqs = 64;
   int32_t max_num_batched_tokens = 2048;
-  uint64_t kv_cache_bytes = 0;  // 0: by memory_utilization
+  int32_t num_speculative_tokens = 0;  // drafts per step of a sequence, 0 .. kDraftsMax
+  uint64_t kv_cache_bytes = 0;         // 0: by memory_utilization
   // The share of the machine's (or cgroup's) memory that the process may use; the KV cache gets what is left
   // of it after loading. 0: min(max_num_seqs x max_model_len, 512 MiB).
   double memory_utilization = 0;
@@ -37,11 +38,14 @@ struct ReplicaOptions {
 // of max_model_len, saying what would fit.
 Result<std::unique_ptr<ReplicaClient>> start_local_replica(const WeightSource& source,
                                                            ReplicaOptions options);
-// The same with a model at hand, loaded for these options: rows_max of max_num_batched_tokens, logit_rows_max
-// of logit_rows_of(options), context_max of at least max_model_len.
+// The same with a model at hand, loaded for these options: rows_max and logit_rows_max as below, context_max of at
+// least max_model_len, drafts with num_speculative_tokens above 0.
 Result<std::unique_ptr<ReplicaClient>> start_local_replica(std::unique_ptr<Model> model,
                                                            ReplicaOptions options);
-// Rows of logits that one step keeps: one for each sequence, and some more for prompt logprobs.
+// Rows of one forward pass: max_num_batched_tokens; the draft module takes one more for each new token.
+int32_t rows_of(const ReplicaOptions& options);
+// Rows of logits that one step keeps: 1 + num_speculative_tokens for each sequence, and some more for prompt
+// logprobs.
 int32_t logit_rows_of(const ReplicaOptions& options);
 
 }  // namespace gantry

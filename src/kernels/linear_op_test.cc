@@ -30,6 +30,40 @@ std::vector<float> run_linear(const TestContext& context, TestWeight& weight, co
 
 constexpr Compute kComputes[] = {Compute::kAuto, Compute::kF32};
 
+TEST_P(LinearOps, NormMatchesReferenceAndARowIsTheSameBitsInEveryBatch) {
+  Rng rng(10);
+  const TestContext context(GetParam(), 2), reference(cpu_backend("reference").value());
+  constexpr int64_t kRows = 19, kStride = 400;
+  for (const int64_t width : {1, 7, 128, 333}) {
+    const std::vector<float> x = rng.normals(kRows * width, 3.0f), gain = rng.normals(width);
+    std::vector<int32_t> index(kRows);
+    for (int32_t& i : index) i = rng.below(kRows);
+    const auto run = [&](const TestContext& on, const int32_t* rows_of, int64_t rows) {
+      std::vector<float> out = poisoned(rows * kStride);
+      ops::norm(*on, {.x = x.data(),
+                      .rows = rows,
+                      .width = width,
+                      .index = rows_of,
+                      .norm = {gain.data(), 1e-5f},
+                      .out = out.data(),
+                      .out_stride = kStride});
+      return out;
+    };
+    const std::vector<float> all = run(context, nullptr, kRows), expected = run(reference, nullptr, kRows);
+    const std::vector<float> gathered = run(context, index.data(), kRows);
+    for (int64_t r = 0; r < kRows; ++r) {
+      const auto row = [&](const std::vector<float>& of, int64_t i) {
+        return std::span(of).subspan(static_cast<size_t>(i * kStride), static_cast<size_t>(width));
+      };
+      EXPECT_LT(row_error(row(all, r), row(expected, r)), 1e-6) << width;
+      EXPECT_TRUE(same_bits(row(gathered, r), row(all, index[static_cast<size_t>(r)]))) << width;
+      EXPECT_TRUE(same_bits(row(run(context, &index[static_cast<size_t>(r)], 1), 0), row(gathered, r)))
+          << width;
+      EXPECT_TRUE(std::isnan(all[static_cast<size_t>(r * kStride + width)])) << "written past the row";
+    }
+  }
+}
+
 TEST_P(LinearOps, NormLinearMatchesReference) {
   Rng rng(11);
   const TestContext context(GetParam(), 2), reference(cpu_backend("reference").value());

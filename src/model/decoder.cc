@@ -50,13 +50,12 @@ Status Decoder::load_buffers(Loader& loader, std::initializer_list<ActivationWid
   return {};
 }
 
-Step Decoder::begin(const ForwardBatch& batch) const {
-  const size_t rows = batch.ids.size();
+Step Decoder::begin(std::span<const Segment> segments, size_t rows, size_t logit_rows) const {
   GANTRY_CHECK(rows <= static_cast<size_t>(options_.rows_max)) << rows << " rows of " << options_.rows_max;
-  GANTRY_CHECK(batch.logit_rows.size() <= static_cast<size_t>(options_.logit_rows_max))
-      << batch.logit_rows.size() << " rows of logits of " << options_.logit_rows_max;
+  GANTRY_CHECK(logit_rows <= static_cast<size_t>(options_.logit_rows_max))
+      << logit_rows << " rows of logits of " << options_.logit_rows_max;
   size_t covered = 0;
-  for (const Segment& segment : batch.segments) {
+  for (const Segment& segment : segments) {
     GANTRY_CHECK(segment.rows > 0 && segment.first_position >= 0 &&
                  int64_t{segment.first_position} + segment.rows <= options_.context_max)
         << "rows at " << segment.first_position << " + " << segment.rows << " of " << options_.context_max;
@@ -66,8 +65,20 @@ Step Decoder::begin(const ForwardBatch& batch) const {
   return {.context = {.backend = options_.backend, .pool = options_.pool, .scratch = activations_.scratch},
           .buffers = &activations_,
           .rows = static_cast<int64_t>(rows),
-          .segments = batch.segments,
-          .rope = rope_.rows(batch.segments, activations_.cos, activations_.sin)};
+          .segments = segments,
+          .rope = rope_.rows(segments, activations_.cos, activations_.sin)};
+}
+
+void Decoder::end(const Step& step, const ForwardBatch& batch, float* logits) const {
+  if (batch.hidden != nullptr) {
+    ops::norm(step.context, {.x = step.buffers->x,
+                             .rows = step.rows,
+                             .width = config_.hidden,
+                             .norm = vocabulary_.norm,
+                             .out = batch.hidden,
+                             .out_stride = config_.hidden});
+  }
+  head(step, vocabulary_, batch.logit_rows, logits);
 }
 
 }  // namespace gantry

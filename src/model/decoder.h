@@ -28,8 +28,13 @@ class Decoder : public Model {
   // of layer.
   Status load_buffers(Loader& loader, std::initializer_list<ActivationWidths> layer_widths);
 
-  // Rows' rotary positions, and the checks that the batch fits what was loaded.
-  Step begin(const ForwardBatch& batch) const;
+  // Rows' rotary positions, and the checks that a batch of `rows` fits what was loaded.
+  Step begin(std::span<const Segment> segments, size_t rows, size_t logit_rows) const;
+  Step begin(const ForwardBatch& batch) const {
+    return begin(batch.segments, batch.ids.size(), batch.logit_rows.size());
+  }
+  // Delivers batch.hidden, if wanted, and the logits. After the layers.
+  void end(const Step& step, const ForwardBatch& batch, float* logits) const;
 
   ModelConfig config_;
   LoadOptions options_;

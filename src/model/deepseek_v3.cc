@@ -1,5 +1,6 @@
 // DeepSeek-V3 and R1 (arXiv 2412.19437): multi-head latent attention; the first layers are dense, the others
-// mixtures of experts. The multi-token prediction modules that follow the last layer are not loaded.
+// mixtures of experts. The first of the multi-token prediction modules that follow the last layer is loaded where
+// drafts are wanted.
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "model/layers/mla.h"
 #include "model/layers/mlp.h"
 #include "model/layers/moe.h"
+#include "model/layers/mtp.h"
 #include "model/registry.h"
 
 namespace gantry {
@@ -37,13 +39,21 @@ class DeepseekV3 final : public Decoder {
       }
       layers_.push_back(std::move(layer));
     }
-    for (int32_t i = 0; i < config_.mtp_layers; ++i) loader.ignore_prefix(layer_prefix(config_.layers + i));
-    return load_buffers(loader, {mla_widths(config_), mlp_widths(config_), moe_widths(config_)});
+    if (options_.drafts) {
+      GANTRY_ASSIGN_OR_RETURN(mtp_, load_mtp(loader, config_, layer_prefix(config_.layers)));
+    }
+    for (int32_t i = mtp_ ? 1 : 0; i < config_.mtp_layers; ++i) {
+      loader.ignore_prefix(layer_prefix(config_.layers + i));
+    }
+    return load_buffers(loader, {mla_widths(config_), mlp_widths(config_), moe_widths(config_),
+                                 mtp_ ? mtp_widths(config_) : ActivationWidths{}});
   }
 
   std::vector<KvLayout> kv_layouts() const override {
-    return {layers_.size(), mla_kv_layout(config_, options_.kv_dtype)};
+    return {layers_.size() + (mtp_ ? 1 : 0), mla_kv_layout(config_, options_.kv_dtype)};
   }
+
+  int64_t kv_tail() const override { return mtp_ ? config_.hidden : 0; }
 
   void forward(const ForwardBatch& batch, const KvStore& kv, float* logits) override {
     const Step step = begin(batch);
@@ -57,13 +67,24 @@ class DeepseekV3 final : public Decoder {
         moe(step, *layer.experts);
       }
     }
-    head(step, vocabulary_, batch.logit_rows, logits);
+    end(step, batch, logits);
+  }
+
+  void draft(const DraftBatch& batch, const KvStore& kv, float* logits, float* hidden) override {
+    const Step step = begin(batch.segments, batch.ids.size(), batch.logit_rows.size());
+    mtp(step, *mtp_, kv.layer(static_cast<int>(layers_.size())),
+        {.ids = batch.ids,
+         .hidden = batch.hidden,
+         .rows = batch.logit_rows,
+         .out = hidden,
+         .logits = logits});
   }
 
  private:
   static std::string layer_prefix(int32_t layer) { return "model.layers." + std::to_string(layer) + "."; }
 
   std::vector<DeepseekLayer> layers_;
+  std::optional<Mtp> mtp_;
 };
 
 }  // namespace

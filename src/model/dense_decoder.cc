@@ -45,7 +45,7 @@ class DenseDecoder final : public Decoder {
       attention(step, layers_[i].attention, kv.layer(static_cast<int>(i)));
       mlp(step, layers_[i].mlp);
     }
-    head(step, vocabulary_, batch.logit_rows, logits);
+    end(step, batch, logits);
   }
 
  private:

@@ -23,17 +23,18 @@ struct KvStore::Mapping {
 KvStore::KvStore() = default;
 KvStore::~KvStore() = default;
 
-size_t KvStore::block_bytes(const Backend& backend, std::span<const KvLayout> layers) {
-  size_t bytes = 0;
+size_t KvStore::block_bytes(const Backend& backend, std::span<const KvLayout> layers, int64_t tail) {
+  size_t bytes = static_cast<size_t>(tail) * sizeof(float);
   for (const KvLayout& layout : layers) bytes += block_stride(backend, layout);
   return bytes;
 }
 
 Result<std::unique_ptr<KvStore>> KvStore::create(const Backend& backend, std::vector<KvLayout> layers,
-                                                 int32_t blocks) {
-  GANTRY_CHECK(blocks > 0 && !layers.empty()) << blocks << " blocks of " << layers.size() << " layers";
+                                                 int32_t blocks, int64_t tail) {
+  GANTRY_CHECK(blocks > 0 && !layers.empty() && tail >= 0)
+      << blocks << " blocks of " << layers.size() << " layers";
   size_t bytes = 0;
-  if (__builtin_mul_overflow(block_bytes(backend, layers), static_cast<size_t>(blocks), &bytes)) {
+  if (__builtin_mul_overflow(block_bytes(backend, layers, tail), static_cast<size_t>(blocks), &bytes)) {
     return resource_exhausted(fmt::format("a KV cache of {} blocks exceeds the address space", blocks));
   }
   std::unique_ptr<KvStore> store(new KvStore);
@@ -47,6 +48,8 @@ Result<std::unique_ptr<KvStore>> KvStore::create(const Backend& backend, std::ve
     store->layers_.push_back({.layout = layout, .base = base, .block_stride = static_cast<int64_t>(stride)});
     base += stride * static_cast<size_t>(blocks);
   }
+  store->tails_ = reinterpret_cast<float*>(base);
+  store->tail_ = tail;
   return store;
 }
 

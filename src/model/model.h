@@ -21,18 +21,31 @@ struct ForwardBatch {
   std::span<const int32_t> ids;         // [R]
   std::span<const Segment> segments;    // cover the R rows; block tables refer to the KvStore's blocks
   std::span<const int32_t> logit_rows;  // rows whose logits are wanted, ascending, [M]
+  float* hidden = nullptr;              // out [R, hidden] the states after the final norm; null: not wanted
+};
+
+// Rows of the multi-token prediction module. The row at position p takes the token at p and the model's state
+// before it, so that what the cache holds at a position depends on no later token.
+struct DraftBatch {
+  std::span<const int32_t> ids;         // [R]
+  const float* hidden = nullptr;        // [R, hidden] of the position before each; at position 0 its own
+  std::span<const Segment> segments;    // as in ForwardBatch
+  std::span<const int32_t> logit_rows;  // [M]
 };
 
 // The paged cache of all layers of this rank.
 class KvStore {
  public:
-  // `blocks` blocks for each layer of the layouts; zero-filled. kResourceExhausted if memory cannot be had.
+  // `blocks` blocks for each layer of the layouts, and `tail` floats with each block; zero-filled.
+  // kResourceExhausted if memory cannot be had.
   static Result<std::unique_ptr<KvStore>> create(const Backend& backend, std::vector<KvLayout> layers,
-                                                 int32_t blocks);
+                                                 int32_t blocks, int64_t tail = 0);
   KvView layer(int index) const;
+  // [tail] the model's state, after its final norm, at the block's last position that was computed.
+  float* tail(int32_t block) const { return tails_ + block * tail_; }
   int32_t blocks() const { return blocks_; }
-  // Bytes of one block over all layers.
-  static size_t block_bytes(const Backend& backend, std::span<const KvLayout> layers);
+  // Bytes of one block over all layers, and its tail.
+  static size_t block_bytes(const Backend& backend, std::span<const KvLayout> layers, int64_t tail = 0);
   ~KvStore();
 
  private:
@@ -40,6 +53,8 @@ class KvStore {
   struct Mapping;
   std::unique_ptr<Mapping> mapping_;
   std::vector<KvView> layers_;
+  float* tails_ = nullptr;  // [blocks, tail]
+  int64_t tail_ = 0;
   int32_t blocks_ = 0;
 };
 
@@ -51,6 +66,7 @@ struct LoadOptions {
   int32_t rows_max = 0;              // the most rows a batch may have (max_num_batched_tokens)
   int32_t logit_rows_max = 0;
   int32_t context_max = 0;                                         // max_model_len
+  bool drafts = false;                                             // load the multi-token prediction module
   std::function<void(uint64_t done, uint64_t total)> on_progress;  // bytes of weights; may be empty
 };
 
@@ -58,11 +74,17 @@ class Model {
  public:
   virtual ~Model() = default;
   virtual const ModelConfig& config() const = 0;
-  virtual std::vector<KvLayout> kv_layouts() const = 0;  // one per layer
+  virtual std::vector<KvLayout> kv_layouts() const = 0;  // one per layer; the last is the draft module's
+  virtual int64_t kv_tail() const { return 0; }          // KvStore's tail: hidden, where the model can draft
   // Writes the cache at every row's position and fills logits [M, vocab] of logit_rows. The values of ids and
   // positions are the caller's duty (invariant 1): ids in [0, vocab), positions < context_max, blocks in the
   // store.
   virtual void forward(const ForwardBatch& batch, const KvStore& kv, float* logits) = 0;
+  // The batch through the draft module, after forward() has run these positions: writes the module's cache at
+  // every row's position, and for the M logit rows the logits [M, vocab] of the token after the row's, and
+  // hidden [M, hidden], which a further draft takes for the state of the row's position. Only where kv_tail() is
+  // not 0.
+  virtual void draft(const DraftBatch& batch, const KvStore& kv, float* logits, float* hidden);
   virtual uint64_t weight_bytes() const = 0;  // that one decode step reads (all experts counted)
   // Buffers of forward(); resident once a batch of rows_max has run.
   virtual uint64_t activation_bytes() const { return 0; }
@@ -70,7 +92,8 @@ class Model {
 
 // By config().architectures: LlamaForCausalLM, Qwen2ForCausalLM, DeepseekV3ForCausalLM. kUnimplemented names
 // the architecture or configuration key that is not supported and lists what is; kDataLoss names a missing or
-// misshapen tensor. The source outlives the model.
+// misshapen tensor; kInvalidArgument (param() "num_speculative_tokens"): drafts without such a module. The source
+// outlives the model.
 Result<std::unique_ptr<Model>> load_model(const WeightSource& source, const LoadOptions& options);
 
 }  // namespace gantry

@@ -2,6 +2,7 @@
 // one CPU rank, over a stream for worker groups; the front cannot tell which.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -47,6 +48,8 @@ struct TokenEvent {
   std::string error;              // with kError and kCancelled: safe to show
   float logprob = 0;              // log-softmax of the raw logits (before temperature and penalties)
   std::vector<TokenLogprob> top;  // best first
+  int32_t accepted_drafts = 0;    // 1: a draft had foreseen this token
+  int32_t rejected_drafts = 0;    // verified in the step that gave this token, its first, and not accepted
   // In the first event of a choice:
   int32_t cached_prompt_tokens = 0;
   int64_t queue_ns = 0;    // from submit() to the step that took it up
@@ -68,6 +71,8 @@ struct StepFrame {
   std::vector<TokenEvent> tokens;
 };
 
+inline constexpr int32_t kDraftsMax = 3;  // speculative tokens per step of a sequence
+
 struct ReplicaStats {
   int32_t running = 0;  // sequences in the batch
   int32_t waiting = 0;
@@ -79,6 +84,9 @@ struct ReplicaStats {
   int64_t prefix_queries = 0;  // prompt tokens looked up in the prefix cache, and those found
   int64_t prefix_hits = 0;
   int64_t preemptions = 0;
+  int64_t drafted_steps = 0;                             // of one sequence, with drafts to verify
+  int64_t drafts = 0;                                    // verified
+  std::array<int64_t, kDraftsMax> accepted_drafts = {};  // by place after the last known token
   int64_t last_token_ns = 0;  // monotonic time of the last generated token; 0 before the first
 };
 

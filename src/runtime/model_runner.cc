@@ -1,5 +1,6 @@
 #include "runtime/model_runner.h"
 
+#include <algorithm>
 #include <mutex>
 #include <utility>
 
@@ -16,17 +17,22 @@ ModelRunner::ModelRunner(Model& model, const KvStore& kv, ThreadPool& pool, Fair
       turn_(turn),
       vocab_(model.config().vocab),
       tables_(options.slots, (options.context_max + limits::kKvBlockTokens - 1) / limits::kKvBlockTokens),
-      states_(static_cast<size_t>(options.slots)),
+      slots_(static_cast<size_t>(options.slots)),
       sampler_(vocab_, pool.size()) {
-  const auto rows = static_cast<size_t>(options.rows_max);
+  if (options.drafts > 0) {
+    drafter_ = std::make_unique<Drafter>(
+        model, kv, sampler_, pool,
+        DrafterOptions{.slots = options.slots, .rows_max = options.rows_max, .drafts = options.drafts});
+  }
   const auto logit_rows = static_cast<size_t>(options.logit_rows_max);
-  ids_.reserve(rows);
-  segments_.reserve(states_.size());
+  ids_.reserve(static_cast<size_t>(options.rows_max));
+  segments_.reserve(slots_.size());
   logit_row_ids_.reserve(logit_rows);
-  logit_rows_.reserve(logit_rows);
+  draws_.reserve(logit_rows);
   logits_.resize(logit_rows * static_cast<size_t>(vocab_));
   samples_.resize(logit_rows);
   tops_.resize(logit_rows * limits::kTopLogprobsMax);
+  proposals_.reserve(slots_.size());
 }
 
 void ModelRunner::submit(const StepPlan& plan) {
@@ -34,9 +40,13 @@ void ModelRunner::submit(const StepPlan& plan) {
   if (turn_ != nullptr) turn = std::unique_lock(*turn_);
   take_starts(plan);
   build_batch(plan);
-  const ForwardBatch batch{ids_, segments_, logit_row_ids_};
-  model_.forward(batch, kv_, logits_.data());
+  model_.forward({.ids = ids_,
+                  .segments = segments_,
+                  .logit_rows = logit_row_ids_,
+                  .hidden = drafter_ ? drafter_->hidden() : nullptr},
+                 kv_, logits_.data());
   sample_rows();
+  propose(plan);
   if (spare_.empty()) spare_.emplace_back();
   StepResult& result = done_.emplace_back(std::move(spare_.back()));
   spare_.pop_back();
@@ -52,8 +62,9 @@ void ModelRunner::collect(StepResult& result) {
 
 void ModelRunner::take_starts(const StepPlan& plan) {
   for (const SequenceStart& start : plan.starts) {
-    states_[static_cast<size_t>(start.slot)] =
-        SamplerState(start.request, start.choice, start.generated, vocab_);
+    slots_[static_cast<size_t>(start.slot)] = {
+        .sampler = SamplerState(start.request, start.choice, start.generated, vocab_)};
+    if (drafter_) drafter_->start(start.slot);
   }
 }
 
@@ -61,60 +72,106 @@ void ModelRunner::build_batch(const StepPlan& plan) {
   ids_.assign(plan.ids.begin(), plan.ids.end());
   segments_.clear();
   logit_row_ids_.clear();
-  logit_rows_.clear();
+  draws_.clear();
   for (const PlanRows& rows : plan.sequences) {
     const std::span<const BlockId> blocks(plan.blocks);
     tables_.set(rows.slot, rows.table_index,
                 blocks.subspan(static_cast<size_t>(rows.first_block), static_cast<size_t>(rows.new_blocks)));
-    const SamplerState& state = states_[static_cast<size_t>(rows.slot)];
-    GANTRY_CHECK(rows.sampled <= 1) << "this model proposes no drafts";
-    // Submitted plans have run already, so what this one awaits is known: the slot's last token.
-    int32_t& last_id = ids_[static_cast<size_t>(rows.first_row + rows.rows - 1)];
-    if (last_id == kTokenOnDevice) last_id = state.last_token();
-    segments_.push_back({rows.first_row, rows.rows, rows.first_position, tables_.row(rows.slot)});
-    for (int32_t i = 0; i < rows.scores; ++i) {
-      logit_row_ids_.push_back(rows.first_row + rows.score_first + i);
-      logit_rows_.push_back({rows.slot, rows.first_position + rows.score_first + i + 1, true});
+    const Slot& slot = slots_[static_cast<size_t>(rows.slot)];
+    // Submitted plans have run already, so what this one awaits is known.
+    const int32_t first_position = rows.first_position - (rows.awaits.value != 0 ? slot.rejected : 0);
+    for (int32_t i = 0; i < rows.rows; ++i) {
+      TokenId& id = ids_[static_cast<size_t>(rows.first_row + i)];
+      if (id == kTokenOnDevice) id = slot.next[static_cast<size_t>(i)];
     }
-    for (int32_t i = rows.rows - rows.sampled; i < rows.rows; ++i) {
-      logit_row_ids_.push_back(rows.first_row + i);
-      logit_rows_.push_back({rows.slot, rows.first_position + i + 1, false});
-    }
+    segments_.push_back({rows.first_row, rows.rows, first_position, tables_.row(rows.slot)});
+    const auto take = [&](int32_t row, int32_t count, bool scores) {
+      draws_.push_back({.slot = rows.slot,
+                        .first = static_cast<int32_t>(logit_row_ids_.size()),
+                        .rows = count,
+                        .position = first_position + row + 1,
+                        .drafts = ids_.data() + rows.first_row + row + 1,
+                        .scores = scores});
+      for (int32_t i = 0; i < count; ++i) logit_row_ids_.push_back(rows.first_row + row + i);
+    };
+    for (int32_t i = 0; i < rows.scores; ++i) take(rows.score_first + i, 1, true);
+    if (rows.sampled > 0) take(rows.rows - rows.sampled, rows.sampled, false);
   }
 }
 
 void ModelRunner::sample_rows() {
-  pool_.parallel_for(
-      static_cast<int64_t>(logit_rows_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
-        for (int64_t i = begin; i < end; ++i) {
-          const auto at = static_cast<size_t>(i);
-          const LogitRow& row = logit_rows_[at];
-          const SamplerState& state = states_[static_cast<size_t>(row.slot)];
-          const std::span<const float> logits(logits_.data() + i * vocab_, static_cast<size_t>(vocab_));
-          const std::span<TokenLogprob> top(tops_.data() + at * limits::kTopLogprobsMax,
-                                            limits::kTopLogprobsMax);
-          if (row.scores) {
-            const TokenId token = state.prompt()[static_cast<size_t>(row.position)];
-            samples_[at] = sampler_.score(logits, token, state.params().prompt_logprobs, top, thread);
-          } else {
-            samples_[at] = sampler_.draw(logits, state, row.position, top, thread);
-          }
-        }
-      });
+  pool_.parallel_for(static_cast<int64_t>(draws_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      Draws& draws = draws_[static_cast<size_t>(i)];
+      draws.scores ? score(draws, thread) : draw(draws, thread);
+    }
+  });
 }
 
-void ModelRunner::fill_result(const StepPlan& plan, StepResult& result) {
+void ModelRunner::score(const Draws& draws, int thread) {
+  const auto at = static_cast<size_t>(draws.first);
+  const SamplerState& state = slots_[static_cast<size_t>(draws.slot)].sampler;
+  const std::span<const float> logits(logits_.data() + draws.first * vocab_, static_cast<size_t>(vocab_));
+  const std::span<TokenLogprob> top(tops_.data() + at * limits::kTopLogprobsMax, limits::kTopLogprobsMax);
+  const TokenId token = state.prompt()[static_cast<size_t>(draws.position)];
+  samples_[at] = sampler_.score(logits, token, state.params().prompt_logprobs, top, thread);
+}
+
+void ModelRunner::draw(Draws& draws, int thread) {
+  SamplerState& state = slots_[static_cast<size_t>(draws.slot)].sampler;
+  for (int32_t i = 0; i < draws.rows; ++i) {
+    const int32_t row = draws.first + i;
+    const auto at = static_cast<size_t>(row);
+    const std::span<const float> logits(logits_.data() + row * vocab_, static_cast<size_t>(vocab_));
+    const std::span<TokenLogprob> top(tops_.data() + at * limits::kTopLogprobsMax, limits::kTopLogprobsMax);
+    samples_[at] = sampler_.draw(logits, state, draws.position + i, top, thread);
+    // A failure after accepted drafts is met again by the next plan, as it would be without drafts.
+    if (samples_[at].error != SampleError::kNone) return;
+    state.push(samples_[at].token);
+    ++draws.accepted;
+    if (i + 1 < draws.rows && draws.drafts[i] != samples_[at].token) return;
+  }
+}
+
+void ModelRunner::propose(const StepPlan& plan) {
+  proposals_.clear();
+  size_t next_draws = 0;
+  for (size_t i = 0; i < plan.sequences.size(); ++i) {
+    const PlanRows& rows = plan.sequences[i];
+    Slot& slot = slots_[static_cast<size_t>(rows.slot)];
+    next_draws += static_cast<size_t>(rows.scores);
+    Drafter::Rows proposal{.slot = rows.slot,
+                           .segment = segments_[i],
+                           .ids = {},
+                           .reserved = rows.reserved,
+                           .sampler = &slot.sampler,
+                           .drafts = std::span(slot.next).subspan(1)};
+    if (rows.sampled > 0) {
+      const Draws& draws = draws_[next_draws++];
+      // After a failure nothing that follows is used; rows in flight still need ids that exist.
+      slot.next.fill(0);
+      if (draws.accepted > 0) slot.next[0] = proposal.next = slot.sampler.last_token();
+      slot.rejected = rows.sampled - std::max(draws.accepted, 1);
+      proposal.segment.rows -= slot.rejected;
+    }
+    proposal.ids = std::span<const TokenId>(ids_).subspan(static_cast<size_t>(rows.first_row),
+                                                          static_cast<size_t>(proposal.segment.rows));
+    proposals_.push_back(proposal);
+  }
+  if (drafter_) drafter_->run(proposals_);
+}
+
+void ModelRunner::fill_result(const StepPlan& plan, StepResult& result) const {
   result.clear();
   result.ticket = plan.ticket;
-  size_t at = 0;
-  const auto take = [&](std::vector<SampledToken>& out) {
+  const auto take = [&](int32_t row, std::vector<SampledToken>& out) {
+    const auto at = static_cast<size_t>(row);
     const Sample& sample = samples_[at];
     const TokenLogprob* top = tops_.data() + at * limits::kTopLogprobsMax;
     out.push_back({sample.token, sample.logprob, static_cast<int32_t>(result.top.size()), sample.tops});
     result.top.insert(result.top.end(), top, top + sample.tops);
-    ++at;
-    return sample.error;
   };
+  size_t next_draws = 0;
   for (const PlanRows& rows : plan.sequences) {
     if (rows.scores + rows.sampled == 0) continue;
     SequenceResult& out = result.sequences.emplace_back();
@@ -123,16 +180,17 @@ void ModelRunner::fill_result(const StepPlan& plan, StepResult& result) {
     out.scores = rows.scores;
     out.score_position = rows.first_position + rows.score_first + 1;
     for (int32_t i = 0; i < rows.scores; ++i) {
-      const SampleError error = take(result.scores);
+      const Draws& draws = draws_[next_draws++];
+      take(draws.first, result.scores);
+      const SampleError error = samples_[static_cast<size_t>(draws.first)].error;
       if (error != SampleError::kNone) out.error = error;
     }
     out.first_token = static_cast<int32_t>(result.tokens.size());
     if (rows.sampled == 0) continue;
-    const SampleError error = take(result.tokens);
-    if (error != SampleError::kNone) out.error = error;
-    if (out.error != SampleError::kNone) continue;
-    out.accepted = 1;
-    states_[static_cast<size_t>(rows.slot)].push(result.tokens.back().id);
+    const Draws& draws = draws_[next_draws++];
+    out.accepted = draws.accepted;
+    for (int32_t i = 0; i < draws.accepted; ++i) take(draws.first + i, result.tokens);
+    if (draws.accepted == 0) out.error = samples_[static_cast<size_t>(draws.first)].error;
   }
 }
 

@@ -1,9 +1,11 @@
-// Runs plans on a model of this process: rows to logits to tokens. It knows sequences by slot, from the plans
-// alone.
+// Runs plans on a model of this process: rows to logits to tokens, and with drafts a pass of the draft module. It
+// knows sequences by slot, from the plans alone.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -11,6 +13,7 @@
 #include "base/thread_pool.h"
 #include "cache/block_table.h"
 #include "model/model.h"
+#include "runtime/drafter.h"
 #include "runtime/step_executor.h"
 #include "sample/sampler.h"
 
@@ -21,6 +24,7 @@ struct ModelRunnerOptions {
   int32_t rows_max = 0;  // max_num_batched_tokens
   int32_t logit_rows_max = 0;
   int32_t context_max = 0;  // max_model_len
+  int32_t drafts = 0;       // after each new token, at most kDraftsMax; the model can draft
 };
 
 class ModelRunner : public StepExecutor {
@@ -33,17 +37,31 @@ class ModelRunner : public StepExecutor {
   void collect(StepResult& result) override;
 
  private:
-  // One row of logits and what is done with it.
-  struct LogitRow {
+  struct Slot {
+    SamplerState sampler;
+    std::array<TokenId, 1 + kDraftsMax> next{};  // the token sampled last and the drafts after it
+    int32_t rejected = 0;                        // rows of the ticket that sampled last
+  };
+  // Rows of logits that are taken one after the other: a prompt's token to score, or a sequence's draws.
+  struct Draws {
     int32_t slot;
-    int32_t position;  // of the token that it gives or scores
-    bool scores;       // the prompt's token there; else it draws one
+    int32_t first;     // row of logits
+    int32_t rows;      // 1 + drafts
+    int32_t position;  // of the first row's token
+    const TokenId* drafts;
+    bool scores;
+    int32_t accepted = 0;
   };
 
   void take_starts(const StepPlan& plan);
   void build_batch(const StepPlan& plan);
   void sample_rows();
-  void fill_result(const StepPlan& plan, StepResult& result);
+  void score(const Draws& draws, int thread);
+  // Draws until a token is not the draft that the next row took for it.
+  void draw(Draws& draws, int thread);
+  // Marks what the tickets after this one find on the slots, and drafts.
+  void propose(const StepPlan& plan);
+  void fill_result(const StepPlan& plan, StepResult& result) const;
 
   Model& model_;
   const KvStore& kv_;
@@ -51,17 +69,19 @@ class ModelRunner : public StepExecutor {
   FairMutex* turn_;
   int64_t vocab_;
   BlockTables tables_;
-  std::vector<SamplerState> states_;  // by slot
+  std::vector<Slot> slots_;
   Sampler sampler_;
+  std::unique_ptr<Drafter> drafter_;  // null without drafts
 
   // Buffers of one step, sized once.
-  std::vector<int32_t> ids_;
-  std::vector<Segment> segments_;
-  std::vector<int32_t> logit_row_ids_;  // rows of the batch
-  std::vector<LogitRow> logit_rows_;
-  std::vector<float> logits_;       // [logit_rows_max, vocab]
-  std::vector<Sample> samples_;     // by logit row
-  std::vector<TokenLogprob> tops_;  // [logit_rows_max, kTopLogprobsMax]
+  std::vector<TokenId> ids_;
+  std::vector<Segment> segments_;         // by sequence of the plan
+  std::vector<int32_t> logit_row_ids_;    // rows of the batch
+  std::vector<Draws> draws_;              // in the order of rows of logits
+  std::vector<float> logits_;             // [logit_rows_max, vocab]
+  std::vector<Sample> samples_;           // by row of logits
+  std::vector<TokenLogprob> tops_;        // [logit_rows_max, kTopLogprobsMax]
+  std::vector<Drafter::Rows> proposals_;  // by sequence of the plan
 
   std::deque<StepResult> done_;
   std::vector<StepResult> spare_;

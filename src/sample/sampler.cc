@@ -154,8 +154,19 @@ Sample Sampler::score(std::span<const float> logits, TokenId token, int32_t tops
   return sample;
 }
 
-Sample Sampler::draw(std::span<const float> raw, const SamplerState& state, int32_t position,
+Sample Sampler::draw(std::span<const float> logits, const SamplerState& state, int32_t position,
                      std::span<TokenLogprob> top, int thread) {
+  return draw_with(logits, state, position, state.params().logprobs, top, thread);
+}
+
+TokenId Sampler::draft(std::span<const float> logits, const SamplerState& state, int32_t position,
+                       int thread) {
+  const Sample sample = draw_with(logits, state, position, -1, {}, thread);
+  return sample.error == SampleError::kNone ? sample.token : 0;
+}
+
+Sample Sampler::draw_with(std::span<const float> raw, const SamplerState& state, int32_t position,
+                          int32_t logprobs, std::span<TokenLogprob> top, int thread) {
   Scratch& scratch = scratch_[static_cast<size_t>(thread)];
   const SamplingParams& p = state.params();
   Sample sample;
@@ -165,9 +176,9 @@ Sample Sampler::draw(std::span<const float> raw, const SamplerState& state, int3
   }
   float max = max_of(scratch.block_max);
   float logsumexp = 0;
-  if (p.logprobs >= 0 && max > -kInfinity) {
+  if (logprobs >= 0 && max > -kInfinity) {
     logsumexp = static_cast<float>(max + std::log(exp_sum(raw, max, 1)));
-    sample.tops = best(raw, logsumexp, p.logprobs, scratch, top);
+    sample.tops = best(raw, logsumexp, logprobs, scratch, top);
   }
 
   std::span<const float> logits = raw;
@@ -193,7 +204,7 @@ Sample Sampler::draw(std::span<const float> raw, const SamplerState& state, int3
                        : draw_down_to(logits, max, 1 / p.temperature, worst_kept(logits, max, p, scratch),
                                       uniform, scratch);
   }
-  if (p.logprobs >= 0) sample.logprob = raw[static_cast<size_t>(sample.token)] - logsumexp;
+  if (logprobs >= 0) sample.logprob = raw[static_cast<size_t>(sample.token)] - logsumexp;
   return sample;
 }
 

@@ -59,6 +59,9 @@ class Sampler {
   // logit_bias, the mask of end tokens, penalties, temperature, top_k, top_p, min_p. Ties go to the lower id.
   Sample draw(std::span<const float> logits, const SamplerState& state, int32_t position,
               std::span<TokenLogprob> top, int thread);
+  // The same of a draft module's logits, drawn with the same number, so that it is the target's token as often as
+  // the two distributions allow (inversion couples them); without logprobs. Token 0 where nothing can be drawn.
+  TokenId draft(std::span<const float> logits, const SamplerState& state, int32_t position, int thread);
   // The log-probability of a given token, and the `tops` best.
   Sample score(std::span<const float> logits, TokenId token, int32_t tops, std::span<TokenLogprob> top,
                int thread);
@@ -72,6 +75,8 @@ class Sampler {
     std::vector<double> block_sum;      // [logit_blocks]
     std::vector<Candidate> candidates;  // at most [vocab]
   };
+  Sample draw_with(std::span<const float> logits, const SamplerState& state, int32_t position,
+                   int32_t logprobs, std::span<TokenLogprob> top, int thread);
   static bool adjusts(const SamplerState& state);
   static void adjust(const SamplerState& state, std::span<float> logits);
   static int32_t best(std::span<const float> logits, float logsumexp, int32_t tops, Scratch& scratch,

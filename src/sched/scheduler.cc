@@ -19,7 +19,8 @@ const char* describe(SampleError error) {
 
 Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options), kv_(options.kv_blocks, options.prefix_caching, options.hash_seed) {
-  GANTRY_CHECK(options.max_num_seqs >= 1 && options.pipeline_stages >= 1 && options.drafts >= 0);
+  GANTRY_CHECK(options.max_num_seqs >= 1 && options.pipeline_stages >= 1);
+  GANTRY_CHECK(options.drafts >= 0 && options.drafts <= kDraftsMax);
   GANTRY_CHECK(options.max_num_batched_tokens >= 1 + options.drafts);
   GANTRY_CHECK(options.logit_rows_max >= 1 + options.drafts);
   slots_.resize(static_cast<size_t>(options.max_num_seqs));
@@ -244,6 +245,10 @@ void Scheduler::take_rows(Sequence& sequence, const FlightRows& rows, const Sequ
   GANTRY_CHECK(rows.sampled == 0 || (accepted >= 1 && accepted <= rows.sampled));
   sequence.planned -= rows.sampled - accepted;
   sequence.computed += rows.rows - (rows.sampled - accepted);
+  if (rows.sampled > 1) {
+    ++counters_.drafted_steps;
+    counters_.drafts += rows.sampled - 1;
+  }
 
   FinishReason finish = FinishReason::kNone;
   for (int32_t i = 0; i < accepted && finish == FinishReason::kNone; ++i) {
@@ -254,6 +259,12 @@ void Scheduler::take_rows(Sequence& sequence, const FlightRows& rows, const Sequ
     (verdict.appended ? event.token : event.stop_token) = sampled.id;
     event.finish = finish;
     event.logprob = sampled.logprob;
+    // The next row took the draft that this token turned out to be.
+    if (i + 1 < accepted) {
+      event.accepted_drafts = 1;
+      ++counters_.accepted_drafts[static_cast<size_t>(i)];
+    }
+    if (i == 0) event.rejected_drafts = rows.sampled - accepted;
     const auto top = result.top.begin() + sampled.first_top;
     event.top.assign(top, top + sampled.tops);
     if (finish != FinishReason::kNone) event.decode_ns = now_ns - sequence.first_token_ns;

@@ -27,7 +27,7 @@ struct SchedulerOptions {
   int32_t logit_rows_max = 64;            // at least 1 + drafts
   int32_t pipeline_stages = 1;
   bool lookahead = false;  // plan a sequence's next token while one is being sampled
-  int32_t drafts = 0;      // speculative tokens per decode step
+  int32_t drafts = 0;      // speculative tokens per decode step, at most kDraftsMax
   bool prefix_caching = true;
   uint64_t hash_seed = 0;
   Policies policies = kDefaultPolicies;

@@ -194,7 +194,10 @@ bool Scheduler::plan_rows(Sequence& sequence, int32_t rows_max, Budget& budget, 
       out.sampled = 1 + drafts;
     }
   }
-  if (!make_room(sequence, first + rows, plan)) return false;
+  // The draft module writes the new token's entry and those of its drafts ahead of the model.
+  out.reserved = first + rows;
+  if (out.sampled > 0) out.reserved = std::min(first + rows + options_.drafts, sequence.positions_max());
+  if (!make_room(sequence, out.reserved, plan)) return false;
 
   if (!sequence.on_ranks) {
     sequence.on_ranks = true;

@@ -37,6 +37,8 @@ struct PlanRows {
   int32_t table_index = 0;
   // The last `sampled` rows give tokens: 0 within a prompt, else 1 + drafts.
   int32_t sampled = 0;
+  // The slot's blocks hold positions [0, reserved): the new token's and its drafts' entries lie below it.
+  int32_t reserved = 0;
   // Rows [score_first, score_first + scores) each score the prompt token after them (echo).
   int32_t score_first = 0;
   int32_t scores = 0;

@@ -73,6 +73,17 @@ TEST_F(AnswersTest, ChatWhole) {
   EXPECT_EQ(usage["total_tokens"], submitted().prompt.size() + 9);
   EXPECT_EQ(usage["prompt_tokens_details"]["cached_tokens"], 0);
   EXPECT_EQ(usage["completion_tokens_details"]["reasoning_tokens"], 0);
+  EXPECT_EQ(usage["completion_tokens_details"]["accepted_prediction_tokens"], 0);
+  EXPECT_EQ(usage["completion_tokens_details"]["rejected_prediction_tokens"], 0);
+}
+
+TEST_F(AnswersTest, UsageTellsWhatWasDrafted) {
+  say("Hello");
+  replica_->draft(1, 2);
+  const json answer = parse(post("/v1/chat/completions", chat_body(R"("max_tokens": 4, "n": 3)")));
+  const json& details = answer["usage"]["completion_tokens_details"];
+  EXPECT_EQ(details["accepted_prediction_tokens"], 12);
+  EXPECT_EQ(details["rejected_prediction_tokens"], 24);
 }
 
 TEST_F(AnswersTest, ChatStreamed) {

@@ -114,6 +114,12 @@ class FakeReplica : public ReplicaClient {
     const std::lock_guard lock(mutex_);
     step_time_ = time;
   }
+  // What every token is said to have had drafted.
+  void draft(int32_t accepted, int32_t rejected) {
+    const std::lock_guard lock(mutex_);
+    accepted_drafts_ = accepted;
+    rejected_drafts_ = rejected;
+  }
   int submitted() const {
     const std::lock_guard lock(mutex_);
     return submitted_;
@@ -180,6 +186,8 @@ class FakeReplica : public ReplicaClient {
     } else {
       event.token = token;
       event.logprob = -0.5f;
+      event.accepted_drafts = accepted_drafts_;
+      event.rejected_drafts = rejected_drafts_;
       if (params.logprobs > 0) event.top = alternatives(token, params.logprobs);
       ++generated_;
       last_token_ns_ = monotonic_ns();
@@ -237,6 +245,8 @@ class FakeReplica : public ReplicaClient {
   Status refusal_;
   int64_t steps_ = 0;
   int64_t generated_ = 0;
+  int32_t accepted_drafts_ = 0;
+  int32_t rejected_drafts_ = 0;
   int64_t last_token_ns_ = 0;
   int submitted_ = 0;
   int cancelled_ = 0;

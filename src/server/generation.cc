@@ -192,6 +192,8 @@ void Generation::observe(const Event& event, Choice& choice) {
       cached_tokens_ += token.cached_prompt_tokens;
     }
   }
+  accepted_drafts_ += token.accepted_drafts;
+  rejected_drafts_ += token.rejected_drafts;
   if (token.finish != FinishReason::kNone) metrics_.decode_time(seconds(token.decode_ns));
 }
 
@@ -204,8 +206,9 @@ void Generation::start_stream() {
 }
 
 Usage Generation::usage() const {
-  Usage usage{
-      .prompt_tokens = 0, .completion_tokens = 0, .cached_tokens = cached_tokens_, .reasoning_tokens = 0};
+  Usage usage{.cached_tokens = cached_tokens_,
+              .accepted_drafts = accepted_drafts_,
+              .rejected_drafts = rejected_drafts_};
   for (const PromptInput& prompt : spec_.prompts)
     usage.prompt_tokens += static_cast<int64_t>(prompt.ids.size());
   for (const Choice& choice : choices_) {

@@ -70,6 +70,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::vector<Choice> choices_;      // prompt x n + choice
   size_t open_choices_ = 0;
   int64_t cached_tokens_ = 0;
+  int64_t accepted_drafts_ = 0;
+  int64_t rejected_drafts_ = 0;
   int64_t last_write_ns_ = 0;
   bool streaming_ = false;        // the head has been sent
   bool ended_by_length_ = false;  // of any choice

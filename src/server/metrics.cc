@@ -54,6 +54,10 @@ constexpr std::array kAliases = {
     Alias{"gantry_request_generation_tokens", "vllm:request_generation_tokens"},
     Alias{"gantry_request_success_total", "vllm:request_success_total"},
     Alias{"gantry_num_preemptions_total", "vllm:num_preemptions_total"},
+    Alias{"gantry_spec_drafted_steps_total", "vllm:spec_decode_num_drafts_total"},
+    Alias{"gantry_spec_draft_tokens_total", "vllm:spec_decode_num_draft_tokens_total"},
+    Alias{"gantry_spec_accepted_tokens_total", "vllm:spec_decode_num_accepted_tokens_total"},
+    Alias{"gantry_spec_accepted_total", "vllm:spec_decode_num_accepted_tokens_per_pos_total"},
 };
 
 class PrometheusModelMetrics : public ModelMetrics {
@@ -93,6 +97,13 @@ class PrometheusModelMetrics : public ModelMetrics {
     advance(cache_queries_, seen_.prefix_queries, stats.prefix_queries);
     advance(cache_hits_, seen_.prefix_hits, stats.prefix_hits);
     advance(preemptions_, seen_.preemptions, stats.preemptions);
+    advance(drafted_steps_, seen_.drafted_steps, stats.drafted_steps);
+    advance(drafts_, seen_.drafts, stats.drafts);
+    for (size_t i = 0; i < accepted_by_place_.size(); ++i) {
+      int64_t seen = seen_.accepted_drafts[i];
+      advance(accepted_drafts_, seen, stats.accepted_drafts[i]);
+      advance(*accepted_by_place_[i], seen_.accepted_drafts[i], stats.accepted_drafts[i]);
+    }
   }
 
  private:
@@ -109,6 +120,15 @@ class PrometheusModelMetrics : public ModelMetrics {
   }
   Histogram& histogram(const char* name, const char* help, const Buckets& buckets) {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(registry_).Add(labels_, buckets);
+  }
+  Counter* accepted_counter(int32_t place) {
+    Labels labels = labels_;
+    labels["position"] = std::to_string(place);
+    return &prometheus::BuildCounter()
+                .Name("gantry_spec_accepted_total")
+                .Help("Drafts that were the model's own token, by place after the last known token, from 0.")
+                .Register(registry_)
+                .Add(labels);
   }
   Counter* end_counter(const char* reason) {
     Labels labels = labels_;
@@ -136,6 +156,13 @@ class PrometheusModelMetrics : public ModelMetrics {
   Counter& cache_hits_ =
       counter("gantry_prefix_cache_hits_total", "Prompt tokens that the prefix cache held.");
   Counter& preemptions_ = counter("gantry_num_preemptions_total", "Sequences put back to be computed again.");
+  Counter& drafted_steps_ =
+      counter("gantry_spec_drafted_steps_total", "Steps of a sequence that had drafts to verify.");
+  Counter& drafts_ = counter("gantry_spec_draft_tokens_total", "Drafts that were verified.");
+  Counter& accepted_drafts_ =
+      counter("gantry_spec_accepted_tokens_total", "Drafts that were the model's own token.");
+  std::array<Counter*, kDraftsMax> accepted_by_place_ = {accepted_counter(0), accepted_counter(1),
+                                                         accepted_counter(2)};
   Histogram& ttft_ = histogram("gantry_time_to_first_token_seconds",
                                "From a request's arrival to its first token.", kLatencyBuckets);
   Histogram& itl_ = histogram("gantry_inter_token_latency_seconds", "Between two tokens of a choice.",

@@ -23,6 +23,10 @@ void write_usage(JsonWriter& out, const Usage& usage) {
       .object()
       .key("reasoning_tokens")
       .value(usage.reasoning_tokens)
+      .key("accepted_prediction_tokens")
+      .value(usage.accepted_drafts)
+      .key("rejected_prediction_tokens")
+      .value(usage.rejected_drafts)
       .end_object()
       .end_object();
 }

@@ -15,6 +15,8 @@ struct Usage {
   int64_t completion_tokens = 0;
   int64_t cached_tokens = 0;
   int64_t reasoning_tokens = 0;
+  int64_t accepted_drafts = 0;
+  int64_t rejected_drafts = 0;
 };
 
 class Reply {

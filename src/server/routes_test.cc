@@ -156,15 +156,48 @@ TEST_F(RoutesTest, MetricsCount) {
   EXPECT_EQ(text.find("vllm:"), std::string::npos);
   start({.vllm_metric_names = true});
   const std::string both = get("/metrics").body;
-  for (const char* name :
-       {"vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc",
-        "vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total", "vllm:prompt_tokens_total",
-        "vllm:generation_tokens_total", "vllm:time_to_first_token_seconds",
-        "vllm:inter_token_latency_seconds", "vllm:request_time_per_output_token_seconds",
-        "vllm:e2e_request_latency_seconds", "vllm:request_queue_time_seconds",
-        "vllm:request_prefill_time_seconds", "vllm:request_decode_time_seconds", "vllm:request_success_total",
-        "vllm:num_preemptions_total", "gantry_kv_blocks_used"}) {
+  for (const char* name : {"vllm:num_requests_running",
+                           "vllm:num_requests_waiting",
+                           "vllm:kv_cache_usage_perc",
+                           "vllm:prefix_cache_queries_total",
+                           "vllm:prefix_cache_hits_total",
+                           "vllm:prompt_tokens_total",
+                           "vllm:generation_tokens_total",
+                           "vllm:time_to_first_token_seconds",
+                           "vllm:inter_token_latency_seconds",
+                           "vllm:request_time_per_output_token_seconds",
+                           "vllm:e2e_request_latency_seconds",
+                           "vllm:request_queue_time_seconds",
+                           "vllm:request_prefill_time_seconds",
+                           "vllm:request_decode_time_seconds",
+                           "vllm:request_success_total",
+                           "vllm:num_preemptions_total",
+                           "vllm:spec_decode_num_drafts_total",
+                           "vllm:spec_decode_num_draft_tokens_total",
+                           "vllm:spec_decode_num_accepted_tokens_total",
+                           "vllm:spec_decode_num_accepted_tokens_per_pos_total",
+                           "gantry_kv_blocks_used"}) {
     EXPECT_NE(both.find("# TYPE " + std::string(name)), std::string::npos) << name;
+  }
+}
+
+TEST_F(RoutesTest, MetricsCountDraftsByPlace) {
+  ReplicaStats stats;
+  stats.drafted_steps = 10;
+  stats.drafts = 20;
+  stats.accepted_drafts = {8, 3, 0};
+  Metrics metrics(true);
+  metrics.model("m").replica(stats);
+  stats.accepted_drafts = {9, 4, 0};
+  metrics.model("m").replica(stats);
+  const std::string text = metrics.text();
+  for (const char* line :
+       {"gantry_spec_drafted_steps_total{model_name=\"m\"} 10",
+        "gantry_spec_draft_tokens_total{model_name=\"m\"} 20",
+        "gantry_spec_accepted_tokens_total{model_name=\"m\"} 13",
+        "gantry_spec_accepted_total{model_name=\"m\",position=\"0\"} 9",
+        "vllm:spec_decode_num_accepted_tokens_per_pos_total{model_name=\"m\",position=\"1\"} 4"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << "\n" << text;
   }
 }
 

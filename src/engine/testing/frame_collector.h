@@ -20,6 +20,8 @@ class FrameCollector : public FrameSink {
     std::vector<float> logprobs;
     std::vector<std::vector<TokenLogprob>> top;
     TokenEvent last;
+    int64_t accepted_drafts = 0;
+    int64_t rejected_drafts = 0;
 
     bool ended() const { return last.finish != FinishReason::kNone; }
   };
@@ -35,6 +37,8 @@ class FrameCollector : public FrameSink {
         stream.logprobs.push_back(event.logprob);
         stream.top.push_back(event.top);
       }
+      stream.accepted_drafts += event.accepted_drafts;
+      stream.rejected_drafts += event.rejected_drafts;
       stream.last = std::move(event);
     }
     prompts_.insert(prompts_.end(), frame.prompts.begin(), frame.prompts.end());

@@ -31,6 +31,7 @@ CpuBackend make_backend(std::string_view name, const MicroKernels* micro) {
   backend.scratch_bytes = scratch_bytes;
   backend.kv_block_bytes = kv_block_bytes;
   backend.embed = embed;
+  backend.norm = norm;
   backend.norm_linear = norm_linear;
   backend.qkv_project = qkv_project;
   backend.attend = attend;

@@ -93,6 +93,17 @@ void embed(const OpContext& context, const EmbedArgs& args) {
   });
 }
 
+void norm(const OpContext& context, const NormArgs& args) {
+  const MicroKernels& micro = micro_of(context);
+  context.pool->parallel_for(args.rows, 4, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t row = args.index != nullptr ? args.index[r] : r;
+      micro.rms_norm(args.x + row * args.width, args.norm.weight, args.norm.eps, args.width,
+                     args.out + r * args.out_stride);
+    }
+  });
+}
+
 void norm_linear(const OpContext& context, const NormLinearArgs& args) {
   const PackedWeight& weight = *args.weight;
   in_turns(args.rows, [&](int64_t first, int64_t rows) {

@@ -6,6 +6,7 @@
 namespace gantry::cpu {
 
 void embed(const OpContext& context, const EmbedArgs& args);
+void norm(const OpContext& context, const NormArgs& args);
 void norm_linear(const OpContext& context, const NormLinearArgs& args);
 void qkv_project(const OpContext& context, const QkvProjectArgs& args);
 void mlp(const OpContext& context, const MlpArgs& args);

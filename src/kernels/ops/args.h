@@ -52,6 +52,17 @@ struct EmbedArgs {
   float* out = nullptr;            // [R, H]
 };
 
+// out = norm(x) of all rows, or of those that `index` names.
+struct NormArgs {
+  const float* x = nullptr;  // [.., width]
+  int64_t rows = 0;
+  int64_t width = 0;
+  const int32_t* index = nullptr;  // [rows] which rows of x; null: 0, 1, 2 ...
+  Norm norm{};                     // not null
+  float* out = nullptr;            // [rows, width], rows out_stride apart
+  int64_t out_stride = 0;          // floats, at least width
+};
+
 // out = (residual +) W norm(x) + bias.
 struct NormLinearArgs {
   const float* x = nullptr;  // [R, K]

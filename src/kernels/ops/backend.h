@@ -57,6 +57,7 @@ struct Backend {
   size_t (*kv_block_bytes)(const KvLayout& layout);
 
   void (*embed)(const OpContext&, const EmbedArgs&);
+  void (*norm)(const OpContext&, const NormArgs&);
   void (*norm_linear)(const OpContext&, const NormLinearArgs&);
   void (*qkv_project)(const OpContext&, const QkvProjectArgs&);
   void (*attend)(const OpContext&, const AttendArgs&);

@@ -56,6 +56,14 @@ void embed(const OpContext& context, const EmbedArgs& args) {
   context.backend->embed(context, args);
 }
 
+void norm(const OpContext& context, const NormArgs& args) {
+  check_context(context);
+  GANTRY_CHECK(args.width > 0 && args.out_stride >= args.width && args.norm.weight != nullptr);
+  if (args.rows == 0) return;
+  GANTRY_CHECK(args.rows > 0 && args.x != nullptr && args.out != nullptr && args.x != args.out);
+  context.backend->norm(context, args);
+}
+
 void norm_linear(const OpContext& context, const NormLinearArgs& args) {
   check_context(context);
   GANTRY_CHECK(args.weight != nullptr);

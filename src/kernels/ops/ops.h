@@ -7,6 +7,7 @@
 namespace gantry::ops {
 
 void embed(const OpContext& context, const EmbedArgs& args);
+void norm(const OpContext& context, const NormArgs& args);
 void norm_linear(const OpContext& context, const NormLinearArgs& args);
 void qkv_project(const OpContext& context, const QkvProjectArgs& args);
 void attend(const OpContext& context, const AttendArgs& args);

@@ -16,6 +16,7 @@ constexpr Backend kBackend = {
     .scratch_bytes = scratch_bytes,
     .kv_block_bytes = kv_block_bytes,
     .embed = embed,
+    .norm = norm,
     .norm_linear = norm_linear,
     .qkv_project = qkv_project,
     .attend = attend,

@@ -13,6 +13,7 @@ namespace reference {
 size_t scratch_bytes(const ScratchSpec& spec);
 
 void embed(const OpContext& context, const EmbedArgs& args);
+void norm(const OpContext& context, const NormArgs& args);
 void norm_linear(const OpContext& context, const NormLinearArgs& args);
 void qkv_project(const OpContext& context, const QkvProjectArgs& args);
 void attend(const OpContext& context, const AttendArgs& args);

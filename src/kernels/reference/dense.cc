@@ -1,4 +1,4 @@
-// embed, norm_linear, qkv_project, mlp and head.
+// embed, norm, norm_linear, qkv_project, mlp and head.
 #include "kernels/ops/scratch.h"
 #include "kernels/reference/backend.h"
 #include "kernels/reference/kv.h"
@@ -13,6 +13,15 @@ void embed(const OpContext& context, const EmbedArgs& args) {
     for (int64_t r = begin; r < end; ++r) {
       dequantize(args.table, args.ids[static_cast<size_t>(r)] * hidden,
                  {args.out + r * hidden, static_cast<size_t>(hidden)});
+    }
+  });
+}
+
+void norm(const OpContext& context, const NormArgs& args) {
+  context.pool->parallel_for(args.rows, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t row = args.index != nullptr ? args.index[r] : r;
+      rms_norm(args.x + row * args.width, args.norm, args.width, args.out + r * args.out_stride);
     }
   });
 }

@@ -25,6 +25,7 @@ HERE = pathlib.Path(__file__).parent
 PROMPT_LENGTHS = [1, 17, 130, 600]
 STEPS = 64
 LOGITS_AT = [0, 1, 63]
+DRAFTS = 3
 GAP = 2e-3
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu"}
@@ -80,6 +81,16 @@ CASES = {
         "rope_scaling": {"type": "yarn", "factor": 40, "original_max_position_embeddings": 64, "beta_fast": 32,
                          "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0},
         "tie_word_embeddings": False},
+    "deepseek_mtp": DEEPSEEK | {
+        "torch_dtype": "bfloat16", "hidden_size": 64, "intermediate_size": 96, "moe_intermediate_size": 32,
+        "num_hidden_layers": 2, "first_k_dense_replace": 1, "num_attention_heads": 4, "num_key_value_heads": 4,
+        "q_lora_rank": 32, "kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 16,
+        "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1,
+        "norm_topk_prob": True, "routed_scaling_factor": 2.5, "vocab_size": 150, "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 1024, "rope_theta": 10000, "num_nextn_predict_layers": 1,
+        "rope_scaling": {"type": "yarn", "factor": 4, "original_max_position_embeddings": 256, "beta_fast": 32,
+                         "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0},
+        "tie_word_embeddings": False},
     "deepseek_no_q_lora": DEEPSEEK | {
         "torch_dtype": "float16", "hidden_size": 48, "intermediate_size": 96, "moe_intermediate_size": 24,
         "num_hidden_layers": 2, "first_k_dense_replace": 0, "num_attention_heads": 3, "num_key_value_heads": 3,
@@ -133,11 +144,13 @@ def write(name: str, golden: dict) -> None:
     print(f"{path.name}: {path.stat().st_size} bytes")
 
 
-def load(config: dict, seed: int):
+def load(config: dict, seed: int, holds: dict | None = None):
+    """The model of `config`, from the checkpoint that `holds` (None: the same) describes."""
     dtype = getattr(torch, config["torch_dtype"])
+    holds = holds or config
     with tempfile.TemporaryDirectory() as folder:
-        weights = {name: torch.from_numpy(random_checkpoint.values(config, name, shape, seed)).to(dtype)
-                   for name, shape in random_checkpoint.tensors(config).items()}
+        weights = {name: torch.from_numpy(random_checkpoint.values(holds, name, shape, seed)).to(dtype)
+                   for name, shape in random_checkpoint.tensors(holds).items()}
         save_file(weights, f"{folder}/model.safetensors", metadata={"format": "pt"})
         pathlib.Path(folder, "config.json").write_text(json.dumps(config))
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
@@ -167,17 +180,77 @@ def greedy(model, ids: list[int]) -> tuple[list[int], list[np.ndarray], float]:
     return tokens, logits, gap
 
 
+class DraftModule:
+    """The multi-token prediction module over a whole sequence: the row at position p takes the token at p and the
+    model's state of the position before; at position 0 the embedding is 0 and the state its own."""
+
+    def __init__(self, config: dict, seed: int):
+        layers = config["num_hidden_layers"]
+        prefix = f"model.layers.{layers}."
+        dtype = getattr(torch, config["torch_dtype"])
+        shapes = random_checkpoint.tensors(config)
+        self.w = {k: torch.from_numpy(random_checkpoint.values(config, prefix + k, shapes[prefix + k], seed))
+                  .to(dtype).float() for k in ("eh_proj.weight", "enorm.weight", "hnorm.weight", "embed_tokens.weight",
+                                               "shared_head.norm.weight", "shared_head.head.weight")}
+        # transformers knows no such module: its decoder layer is that of a model that is one layer deeper.
+        self.model = load(config | {"num_hidden_layers": layers + 1}, seed, config).model
+        self.layer, self.eps = self.model.layers[layers], config["rms_norm_eps"]
+
+    def norm(self, x, name: str):
+        return torch.nn.functional.rms_norm(x, x.shape[-1:], self.w[name], self.eps)
+
+    @torch.no_grad()
+    def drafts(self, ids: list[int], states) -> list[np.ndarray]:
+        """Logits of the DRAFTS tokens after the one that follows ids[:-1]; states [len(ids) - 1, hidden]."""
+        out = []
+        for _ in range(DRAFTS):
+            embedded = self.w["embed_tokens.weight"][torch.tensor(ids)]
+            embedded[0] = 0
+            before = torch.cat((states[:1], states))
+            x = torch.cat((self.norm(embedded, "enorm.weight"), self.norm(before, "hnorm.weight")), -1)
+            x = (x @ self.w["eh_proj.weight"].T)[None]
+            positions = torch.arange(len(ids))[None]
+            mask = torch.full((1, 1, len(ids), len(ids)), -torch.inf).triu(1)
+            x = self.layer(x, attention_mask=mask, position_ids=positions,
+                           position_embeddings=self.model.rotary_emb(x, positions))
+            x = self.norm(x[0], "shared_head.norm.weight")
+            logits = x[-1] @ self.w["shared_head.head.weight"].T
+            out.append(logits.numpy().copy())
+            ids, states = [*ids, int(logits.argmax())], torch.cat((states, x[-1:]))
+        return out
+
+
+@torch.no_grad()
+def draft_logits(module: DraftModule, model, prompt: list[int], tokens: list[int]) -> tuple[dict, float]:
+    """Of the drafts after tokens[0] and after all but the last, and the least distance between two best."""
+    out, gap = {}, float("inf")
+    for at in (0, STEPS - 2):
+        ids = prompt + tokens[:at + 1]
+        states = model.model(input_ids=torch.tensor([ids[:-1]])).last_hidden_state[0]
+        logits = module.drafts(ids, states)
+        for row in logits[:-1]:
+            best = np.sort(row)[-2:]
+            gap = min(gap, float(best[1] - best[0]))
+        out[str(at)] = [[round(float(x), 5) for x in row] for row in logits]
+    return out, gap
+
+
 def make_case(name: str, config: dict) -> None:
     for seed in range(1, 100):
         model = load(config, seed)
+        module = DraftModule(config, seed) if config.get("num_nextn_predict_layers") else None
         prompts, least = [], float("inf")
         for length in PROMPT_LENGTHS:
-            tokens, logits, gap = greedy(model, random_checkpoint.prompt(seed, length, config["vocab_size"]))
+            prompt = random_checkpoint.prompt(seed, length, config["vocab_size"])
+            tokens, logits, gap = greedy(model, prompt)
             least = min(least, gap)
             prompts.append({
                 "length": length,
                 "greedy": tokens,
                 "logits": {str(at): [round(float(x), 5) for x in logits[at]] for at in LOGITS_AT}})
+            if module:
+                prompts[-1]["drafts"], gap = draft_logits(module, model, prompt, tokens)
+                least = min(least, gap)
         if least >= GAP:
             break
         print(f"{name}: seed {seed} has two logits {least:.1e} apart, trying the next")

@@ -77,8 +77,17 @@ TensorList tensor_list(const json& config) {
   list.add("model.embed_tokens.weight", {vocab, hidden});
   list.add("model.norm.weight", {hidden});
   if (!config.value("tie_word_embeddings", false)) list.add("lm_head.weight", {vocab, hidden});
-  for (int64_t i = 0; i < number(config, "num_hidden_layers"); ++i) {
+  const int64_t layers = number(config, "num_hidden_layers");
+  for (int64_t i = 0; i < layers + number(config, "num_nextn_predict_layers"); ++i) {
     const std::string layer = fmt::format("model.layers.{}.", i);
+    if (i >= layers) {
+      list.linear(layer + "eh_proj", hidden, 2 * hidden);
+      for (const char* norm : {"enorm", "hnorm", "shared_head.norm"}) {
+        list.add(layer + norm + ".weight", {hidden});
+      }
+      list.add(layer + "embed_tokens.weight", {vocab, hidden});
+      list.add(layer + "shared_head.head.weight", {vocab, hidden});
+    }
     list.add(layer + "input_layernorm.weight", {hidden});
     list.add(layer + "post_attention_layernorm.weight", {hidden});
     if (config.contains("kv_lora_rank")) {
@@ -111,10 +120,11 @@ std::vector<float> values(const json& config, const std::string& name, const Sha
     offset = -0.3;
   } else if (name.ends_with(".bias")) {
     scale = 0.3;
-  } else if (name == "model.embed_tokens.weight") {
+  } else if (name.ends_with("embed_tokens.weight")) {
     // A tied table as large would have each token predict itself.
     scale = config.value("tie_word_embeddings", false) ? 0.2 : 1.0;
-  } else if (name == "lm_head.weight" || name.ends_with("mlp.gate.weight")) {
+  } else if (name == "lm_head.weight" || name.ends_with("shared_head.head.weight") ||
+             name.ends_with("mlp.gate.weight")) {
     scale *= 2;
   }
   std::vector<float> out = hash_uniform(name, seed, static_cast<size_t>(shape.elements()));

@@ -36,10 +36,10 @@ def values(config: dict, name: str, shape: list[int], seed: int) -> np.ndarray:
         scale, offset = 0.3, -0.3
     elif name.endswith(".bias"):
         scale = 0.3
-    elif name == "model.embed_tokens.weight":
+    elif name.endswith("embed_tokens.weight"):
         # A tied table as large would have each token predict itself.
         scale = 0.2 if config.get("tie_word_embeddings", False) else 1.0
-    elif name == "lm_head.weight" or name.endswith("mlp.gate.weight"):
+    elif name == "lm_head.weight" or name.endswith(("shared_head.head.weight", "mlp.gate.weight")):
         scale *= 2
     flat = uniform(name, seed, math.prod(shape)) * np.float32(scale) + np.float32(offset)
     return flat.reshape(shape)
@@ -63,8 +63,14 @@ def tensors(config: dict) -> dict[str, list[int]]:
         linear(base + "down_proj", hidden, width, bias)
 
     bias = config.get("attention_bias", False)
-    for i in range(config["num_hidden_layers"]):
+    layers, drafting = config["num_hidden_layers"], config.get("num_nextn_predict_layers", 0)
+    for i in range(layers + drafting):
         layer = f"model.layers.{i}."
+        if i >= layers:
+            linear(layer + "eh_proj", hidden, 2 * hidden)
+            for norm in ("enorm", "hnorm", "shared_head.norm"):
+                out[f"{layer}{norm}.weight"] = [hidden]
+            out[layer + "embed_tokens.weight"] = out[layer + "shared_head.head.weight"] = [vocab, hidden]
         attention = layer + "self_attn."
         out[layer + "input_layernorm.weight"] = [hidden]
         out[layer + "post_attention_layernorm.weight"] = [hidden]

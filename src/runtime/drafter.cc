@@ -1,0 +1,128 @@
+#include "runtime/drafter.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/limits.h"
+
+namespace gantry {
+
+Drafter::Drafter(Model& model, const KvStore& kv, Sampler& sampler, ThreadPool& pool,
+                 const DrafterOptions& options)
+    : model_(model),
+      kv_(kv),
+      sampler_(sampler),
+      pool_(pool),
+      drafts_(options.drafts),
+      width_(static_cast<size_t>(model.config().hidden)),
+      vocab_(static_cast<size_t>(model.config().vocab)),
+      entered_(static_cast<size_t>(options.slots), kUnknown) {
+  const auto slots = static_cast<size_t>(options.slots);
+  const size_t rows = static_cast<size_t>(options.rows_max) + slots;
+  hidden_.resize(static_cast<size_t>(options.rows_max) * width_);
+  before_.resize(rows * width_);
+  ids_.reserve(rows);
+  segments_.reserve(slots);
+  logit_rows_.reserve(slots);
+  drafting_.reserve(slots);
+  logits_.resize(slots * vocab_);
+  states_.resize(slots * width_);
+}
+
+void Drafter::run(std::span<const Rows> sequences) {
+  enter(sequences);
+  for (int32_t place = 1; place < drafts_ && !drafting_.empty(); ++place) extend(place);
+}
+
+const float* Drafter::state_before(const Rows& rows, int32_t position) const {
+  const Segment& segment = rows.segment;
+  const int32_t before = std::max(position - 1, 0);
+  if (before >= segment.first_position) {
+    return hidden_.data() + static_cast<size_t>(segment.first_row + before - segment.first_position) * width_;
+  }
+  return kv_.tail(segment.block_table[before / limits::kKvBlockTokens]);
+}
+
+void Drafter::add_entry(const Rows& rows, int32_t position) {
+  const Segment& segment = rows.segment;
+  const int32_t row = position - segment.first_position;
+  std::memcpy(before_.data() + ids_.size() * width_, state_before(rows, position), width_ * sizeof(float));
+  ids_.push_back(row < segment.rows ? rows.ids[static_cast<size_t>(row)] : rows.next);
+}
+
+void Drafter::keep_tails(const Rows& rows) {
+  const Segment& segment = rows.segment;
+  for (int32_t i = 0; i < segment.rows; ++i) {
+    const int32_t position = segment.first_position + i;
+    if (i + 1 < segment.rows && (position + 1) % limits::kKvBlockTokens != 0) continue;
+    std::memcpy(kv_.tail(segment.block_table[position / limits::kKvBlockTokens]),
+                hidden_.data() + static_cast<size_t>(segment.first_row + i) * width_, width_ * sizeof(float));
+  }
+}
+
+void Drafter::enter(std::span<const Rows> sequences) {
+  ids_.clear();
+  segments_.clear();
+  logit_rows_.clear();
+  drafting_.clear();
+  for (const Rows& rows : sequences) {
+    const Segment& segment = rows.segment;
+    int32_t& entered = entered_[static_cast<size_t>(rows.slot)];
+    if (entered == kUnknown) entered = segment.first_position;
+    GANTRY_CHECK(entered >= segment.first_position) << "a gap in the draft module's cache";
+    const int32_t end = segment.first_position + segment.rows;
+    const bool drafts = rows.next >= 0 && end < rows.reserved;
+    const auto first_row = static_cast<int32_t>(ids_.size());
+    const int32_t first = entered;
+    for (; entered < end + (drafts ? 1 : 0); ++entered) add_entry(rows, entered);
+    if (entered > first) segments_.push_back({first_row, entered - first, first, segment.block_table});
+    if (drafts) {
+      drafting_.push_back({&rows, static_cast<int32_t>(logit_rows_.size())});
+      logit_rows_.push_back(static_cast<int32_t>(ids_.size()) - 1);
+    }
+  }
+  // Its first entry may need the tail that a block has until now.
+  for (const Rows& rows : sequences) keep_tails(rows);
+  if (ids_.empty()) return;
+  model_.draft({ids_, before_.data(), segments_, logit_rows_}, kv_, logits_.data(), states_.data());
+  draw(0);
+}
+
+void Drafter::extend(int32_t place) {
+  ids_.clear();
+  segments_.clear();
+  logit_rows_.clear();
+  size_t kept = 0;
+  for (const Draft& draft : drafting_) {
+    const Rows& rows = *draft.rows;
+    const int32_t position = rows.segment.first_position + rows.segment.rows + place;
+    if (position >= rows.reserved) continue;
+    const auto row = static_cast<int32_t>(kept);
+    std::memcpy(before_.data() + kept * width_,
+                states_.data() + static_cast<size_t>(draft.logit_row) * width_, width_ * sizeof(float));
+    ids_.push_back(rows.drafts[static_cast<size_t>(place - 1)]);
+    segments_.push_back({row, 1, position, rows.segment.block_table});
+    logit_rows_.push_back(row);
+    drafting_[kept++] = {&rows, row};
+  }
+  drafting_.resize(kept);
+  if (kept == 0) return;
+  model_.draft({ids_, before_.data(), segments_, logit_rows_}, kv_, logits_.data(), states_.data());
+  draw(place);
+}
+
+void Drafter::draw(int32_t place) {
+  pool_.parallel_for(static_cast<int64_t>(drafting_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Draft& draft = drafting_[static_cast<size_t>(i)];
+      const Rows& rows = *draft.rows;
+      const std::span<const float> logits(logits_.data() + static_cast<size_t>(draft.logit_row) * vocab_,
+                                          vocab_);
+      const int32_t position = rows.segment.first_position + rows.segment.rows + place + 1;
+      rows.drafts[static_cast<size_t>(place)] = sampler_.draft(logits, *rows.sampler, position, thread);
+    }
+  });
+}
+
+}  // namespace gantry

@@ -1,0 +1,235 @@
+// Speculative tokens never change what a request gets: the same tokens and logprobs, bit for bit, for every number of
+// drafts, whatever else runs, however prompts are cut, from the prefix cache or not, after preemption.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "engine/local_replica.h"
+#include "engine/testing/random_requests.h"
+#include "formats/weight_source.h"
+#include "random_checkpoint.h"
+#include "tensor/convert.h"
+
+namespace gantry::testing {
+namespace {
+
+using nlohmann::json;
+
+constexpr int32_t kVocab = 60;
+
+json config(int layers, int mtp_layers) {
+  return {{"architectures", {"DeepseekV3ForCausalLM"}},
+          {"model_type", "deepseek_v3"},
+          {"torch_dtype", "float32"},
+          {"hidden_size", 32},
+          {"intermediate_size", 48},
+          {"moe_intermediate_size", 16},
+          {"num_hidden_layers", layers},
+          {"first_k_dense_replace", 0},
+          {"num_attention_heads", 2},
+          {"num_key_value_heads", 2},
+          {"q_lora_rank", 16},
+          {"kv_lora_rank", 16},
+          {"qk_nope_head_dim", 8},
+          {"qk_rope_head_dim", 8},
+          {"v_head_dim", 8},
+          {"n_routed_experts", 4},
+          {"n_shared_experts", 1},
+          {"num_experts_per_tok", 2},
+          {"n_group", 2},
+          {"topk_group", 1},
+          {"norm_topk_prob", true},
+          {"routed_scaling_factor", 1.5},
+          {"vocab_size", kVocab},
+          {"rms_norm_eps", 1e-6},
+          {"max_position_embeddings", 512},
+          {"rope_theta", 10000.0},
+          {"hidden_act", "silu"},
+          {"num_nextn_predict_layers", mtp_layers},
+          {"tie_word_embeddings", false}};
+}
+
+// A model of one layer whose draft module is nearly that model itself: it looks at the token alone, as the model
+// does, so that most drafts are right, and some are not.
+std::vector<RandomTensor> copying_tensors(uint64_t seed) {
+  std::vector<RandomTensor> tensors = random_tensors(config(1, 1), seed);
+  const auto find = [&](const std::string& name) -> RandomTensor& {
+    return *std::find_if(tensors.begin(), tensors.end(),
+                         [&](const RandomTensor& t) { return t.name == name; });
+  };
+  const auto floats = [&](const std::string& name) {
+    std::vector<std::byte>& bytes = find(name).bytes;
+    return std::span(reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float));
+  };
+  const std::string module = "model.layers.1.", layer = "model.layers.0.";
+  const std::span<float> embedding = floats("model.embed_tokens.weight");
+  for (size_t row = 0; row < embedding.size(); row += 32) {
+    float sum = 0;
+    for (size_t i = 0; i < 32; ++i) sum += embedding[row + i] * embedding[row + i];
+    for (size_t i = 0; i < 32; ++i) embedding[row + i] /= std::sqrt(sum / 32);
+  }
+  for (RandomTensor& tensor : tensors) {
+    if (!tensor.name.starts_with(module)) continue;
+    const std::string rest = tensor.name.substr(module.size());
+    if (rest == "embed_tokens.weight")
+      tensor.bytes = find("model.embed_tokens.weight").bytes;
+    else if (rest == "shared_head.head.weight")
+      tensor.bytes = find("lm_head.weight").bytes;
+    else if (rest == "shared_head.norm.weight")
+      tensor.bytes = find("model.norm.weight").bytes;
+    else if (rest == "enorm.weight")
+      std::fill_n(floats(tensor.name).data(), 32, 1.0f);
+    else if (rest == "eh_proj.weight") {
+      const std::span<float> project = floats(tensor.name);
+      for (size_t i = 0; i < project.size(); ++i) project[i] = i / 64 == i % 64 ? 1.0f : 0.0f;
+    } else if (rest != "hnorm.weight") {
+      tensor.bytes = find(layer + rest).bytes;
+    }
+  }
+  return tensors;
+}
+
+struct Conditions {
+  int32_t drafts = 0;
+  int32_t batched_tokens = 512;
+  bool prefix_caching = false;
+  int32_t kv_blocks = 0;  // 0: ample
+  bool one_by_one = false;
+  int threads = 1;
+};
+
+struct Served {
+  Served(const WeightSource& source, const Backend* backend, const Conditions& conditions,
+         const std::vector<GenerateRequest>& requests)
+      : pool(conditions.threads) {
+    ReplicaOptions options;
+    options.model_id = "random";
+    options.backend = backend;
+    options.pool = &pool;
+    options.max_num_seqs = 16;
+    options.max_num_batched_tokens = conditions.batched_tokens;
+    options.num_speculative_tokens = conditions.drafts;
+    options.prefix_caching = conditions.prefix_caching;
+    if (conditions.kv_blocks > 0) {
+      const auto layers = source.config()["num_hidden_layers"].get<size_t>() + 1;
+      const std::vector<KvLayout> layouts(layers, KvLayout{DType::kF16, 1, 24, 0});
+      options.kv_cache_bytes =
+          KvStore::block_bytes(*backend, layouts, 32) * static_cast<uint64_t>(conditions.kv_blocks);
+      options.max_model_len = 6 * limits::kKvBlockTokens;
+    }
+    client = start_local_replica(source, options).value();
+    client->set_sink(&collector);
+    serve(*client, collector, requests, conditions.one_by_one);
+    stats = client->stats();
+    client->set_sink(nullptr);
+  }
+  ThreadPool pool;
+  FrameCollector collector;
+  std::unique_ptr<ReplicaClient> client;
+  ReplicaStats stats;
+};
+
+std::vector<GenerateRequest> some_requests(uint64_t count) {
+  std::mt19937_64 random(5);
+  std::vector<GenerateRequest> requests;
+  for (uint64_t id = 1; id <= count; ++id) {
+    requests.push_back(random_request(id, kVocab, random));
+    // Some that outgrow what they were admitted with.
+    if (id % 4 > 1) continue;
+    requests.back().prompt.resize(60, 1);
+    requests.back().params.max_tokens = 150;
+    requests.back().params.min_tokens = 150;
+  }
+  return requests;
+}
+
+class DraftedText : public ::testing::TestWithParam<const char*> {
+ protected:
+  DraftedText()
+      : folder_(is_copy() ? config(1, 1) : config(2, 1),
+                is_copy() ? copying_tensors(3) : random_tensors(config(2, 1), 3)),
+        source_(open_weights(folder_.path()).value()) {}
+  static bool is_copy() { return std::string(GetParam()) == "copying"; }
+
+  CheckpointFolder folder_;
+  std::unique_ptr<WeightSource> source_;
+};
+
+TEST_P(DraftedText, IsTheSameForEveryNumberOfDrafts) {
+  const std::vector<GenerateRequest> requests = some_requests(24);
+  for (const Backend* backend : runnable_backends()) {
+    SCOPED_TRACE(backend->name);
+    Served plain(*source_, backend, {.one_by_one = true}, requests);
+    EXPECT_EQ(plain.stats.drafts, 0);
+    for (const Conditions& conditions :
+         {Conditions{.drafts = 1, .one_by_one = true}, Conditions{.drafts = 1, .prefix_caching = true},
+          Conditions{.drafts = 2, .batched_tokens = 33, .prefix_caching = true},
+          Conditions{.drafts = 3, .batched_tokens = 96, .prefix_caching = true, .kv_blocks = 7, .threads = 2},
+          Conditions{.drafts = 3, .one_by_one = true}}) {
+      SCOPED_TRACE(conditions.drafts);
+      Served drafted(*source_, backend, conditions, requests);
+      expect_same_answers(plain.collector, drafted.collector, requests);
+      EXPECT_EQ(drafted.stats.generated_tokens, plain.stats.generated_tokens);
+      EXPECT_GT(drafted.stats.drafts, 0);
+      EXPECT_LE(drafted.stats.accepted_drafts[1], drafted.stats.accepted_drafts[0]);
+      if (is_copy()) {
+        EXPECT_GT(drafted.stats.accepted_drafts[0], drafted.stats.drafted_steps / 2);
+        EXPECT_LT(drafted.stats.accepted_drafts[0], drafted.stats.drafted_steps);
+      }
+      EXPECT_EQ(drafted.stats.preemptions > 0, conditions.kv_blocks > 0);
+    }
+  }
+}
+
+// The module's cache is exact too: not one draft differs because of what came from the prefix cache, of how a prompt
+// was cut, or of who else ran.
+TEST_P(DraftedText, DraftsDoNotDependOnTheCacheOrTheSchedule) {
+  const std::vector<GenerateRequest> requests = some_requests(40);
+  const Backend* backend = cpu_backend("auto").value();
+  Served cold(*source_, backend, {.drafts = 3, .one_by_one = true}, requests);
+  for (const Conditions& conditions :
+       {Conditions{.drafts = 3, .prefix_caching = true, .one_by_one = true},
+        Conditions{.drafts = 3, .batched_tokens = 37, .prefix_caching = true},
+        Conditions{.drafts = 3, .batched_tokens = 2048, .prefix_caching = true, .threads = 2}}) {
+    Served other(*source_, backend, conditions, requests);
+    EXPECT_GT(other.stats.prefix_hits, 0);
+    EXPECT_EQ(other.stats.preemptions, 0);
+    for (const GenerateRequest& r : requests) {
+      for (int32_t c = 0; c < r.params.n; ++c) {
+        const FrameCollector::Stream a = cold.collector.wait_for_end(r.id.value, c);
+        const FrameCollector::Stream b = other.collector.wait_for_end(r.id.value, c);
+        EXPECT_EQ(a.accepted_drafts, b.accepted_drafts) << r.id.value;
+        EXPECT_EQ(a.rejected_drafts, b.rejected_drafts) << r.id.value;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Modules, DraftedText, ::testing::Values("random", "copying"),
+                         [](const auto& test) { return test.param; });
+
+TEST(Drafts, ACheckpointWithoutAModuleIsRefused) {
+  ThreadPool pool(1);
+  ReplicaOptions options;
+  options.backend = cpu_backend("auto").value();
+  options.pool = &pool;
+  options.num_speculative_tokens = 1;
+  const auto status_of = [&](const json& config, const std::vector<RandomTensor>& tensors) {
+    const CheckpointFolder folder(config, tensors);
+    return start_local_replica(*open_weights(folder.path()).value(), options).status();
+  };
+  // None is announced; one is announced, but the file does not hold it.
+  for (const Status& status : {status_of(config(1, 0), random_tensors(config(1, 0), 1)),
+                               status_of(config(1, 1), random_tensors(config(1, 0), 1))}) {
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+    EXPECT_EQ(status.param(), "num_speculative_tokens");
+    EXPECT_NE(status.message().find("no multi-token prediction layer"), std::string::npos)
+        << status.message();
+  }
+  options.num_speculative_tokens = kDraftsMax + 1;
+  EXPECT_EQ(status_of(config(1, 1), random_tensors(config(1, 1), 1)).param(), "num_speculative_tokens");
+}
+
+}  // namespace
+}  // namespace gantry::testing
