@@ -30,6 +30,9 @@ uint64_t chunk_bytes_for(uint64_t size) {
   return std::clamp(sixteenth, limits::kHubChunkBytesMin, limits::kHubChunkBytesMax);
 }
 
+// Of a server without ranges: one chunk, or none of an empty content.
+uint64_t whole_chunk(uint64_t size) { return std::max<uint64_t>(size, 1); }
+
 uint64_t count_for(uint64_t size, uint64_t chunk_bytes) {
   return size / chunk_bytes + (size % chunk_bytes == 0 ? 0 : 1);
 }
@@ -49,8 +52,8 @@ Record read_record(int fd, uint64_t size) {
   Header header;
   if (::fstat(fd, &info) != 0 || !read_at(fd, size, &header, sizeof(header)) ||
       std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0 || header.size != size ||
-      header.chunk_bytes == 0 || header.chunk_count != count_for(size, header.chunk_bytes) ||
-      header.chunk_count > size / limits::kHubChunkBytesMin + 1) {
+      (header.chunk_bytes != chunk_bytes_for(size) && header.chunk_bytes != whole_chunk(size)) ||
+      header.chunk_count != count_for(size, header.chunk_bytes)) {
     return {};
   }
   Record record{.chunk_bytes = header.chunk_bytes, .done = std::vector<uint64_t>(header.chunk_count)};
@@ -172,7 +175,7 @@ Status PartialFile::restart(const Restart& how) {
     prefix += chunk->done.load();
     if (!chunk->complete()) break;
   }
-  make_chunks(how.whole ? std::max<uint64_t>(size_, 1) : chunk_bytes_for(size_));
+  make_chunks(how.whole ? whole_chunk(size_) : chunk_bytes_for(size_));
   if (!chunks_.empty()) chunks_[0]->done.store(prefix);
   resumed_bytes_ = std::min(resumed_bytes_, prefix);
   return save();

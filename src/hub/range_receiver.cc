@@ -66,8 +66,8 @@ class Try {
          .on_body = [this](std::string_view bytes) { return on_body(bytes); }},
         &final_url);
     if (attempt.status.ok() && !file_.chunk(index_).complete()) {
-      attempt = {unavailable(fmt::format("the content ended after {} of {} bytes", file_.chunk(index_).done.load(),
-                                         file_.chunk(index_).bytes())),
+      attempt = {unavailable(fmt::format("the content ended after {} of {} bytes",
+                                         file_.chunk(index_).done.load(), file_.chunk(index_).bytes())),
                  true,
                  {}};
     }

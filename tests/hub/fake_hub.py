@@ -192,6 +192,7 @@ class FakeHub:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_GET(self):
                 url = urllib.parse.urlsplit(self.path)
