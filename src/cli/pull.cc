@@ -44,11 +44,11 @@ void print_plan(const HubModel& model, const hub::PullPlan& plan) {
 }
 
 Status pull(const PullOptions& options, const hub::StopSignal& stop) {
-  GANTRY_ASSIGN_OR_RETURN(HubModel model, hub_model(options.name));
-  if (!options.revision.empty()) {
-    GANTRY_RETURN_IF_ERROR(hub::check_revision(options.revision));
-    model.request.repo.revision = options.revision;
+  if (!options.revision.empty() && options.name.find('@') != std::string::npos) {
+    return invalid_argument("the revision is given twice: write ORG/NAME@REVISION or --revision",
+                            "--revision");
   }
+  GANTRY_ASSIGN_OR_RETURN(HubModel model, hub_model(options.name, options.revision));
   model.request.include = options.include;
   model.request.download = {.connections = options.connections, .retries = options.retries};
   if (model.settings.offline && !options.dry_run) {

@@ -17,7 +17,7 @@ class CacheLayout {
   const std::string& cache_dir() const { return cache_dir_; }
   std::string blob(const std::string& etag) const;
   // What was received of a blob: Gantry's own, with a record of its ranges behind the content, and the one of
-  // huggingface_hub before 2.0, which is a prefix of the content.
+  // older huggingface_hub, which is a prefix of the content.
   std::string partial(const std::string& etag) const;
   std::string foreign_partial(const std::string& etag) const;
   std::string lock(const std::string& etag) const;

@@ -10,6 +10,7 @@
 #include <list>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 #include "base/log.h"
@@ -48,11 +49,16 @@ class Download {
 
   Status run(const std::function<void(uint64_t, uint64_t)>& on_progress) {
     std::vector<std::thread> threads;
-    {
+    for (int i = 0; i < options_.connections; ++i) {
       const std::lock_guard lock(mutex_);
-      running_ = options_.connections;
+      try {
+        threads.emplace_back([this] { work(); });
+        ++running_;
+      } catch (const std::system_error&) {
+        if (i == 0) return resource_exhausted("no thread for a connection");
+        break;  // those that run are enough
+      }
     }
-    for (int i = 0; i < options_.connections; ++i) threads.emplace_back([this] { work(); });
     {
       std::unique_lock lock(mutex_);
       while (running_ > 0) {

@@ -20,7 +20,8 @@ double gib(uint64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
 // Free for this user, of the file system that `path` will lie on.
 Result<uint64_t> free_bytes(const std::string& path) {
-  std::filesystem::path at = std::filesystem::absolute(path);
+  std::error_code error;
+  std::filesystem::path at = std::filesystem::absolute(path, error);
   while (!path_exists(at.string()) && at.has_relative_path()) at = at.parent_path();
   struct statvfs info;
   if (::statvfs(at.c_str(), &info) != 0) return file_error("cannot use", at.string(), errno);

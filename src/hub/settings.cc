@@ -21,6 +21,15 @@ bool is_true(std::string text) {
   return text == "1" || text == "ON" || text == "YES" || text == "TRUE";
 }
 
+// libcurl was built for Debian; a copied binary finds other distributions' certificates (Fedora, openSUSE, Alpine).
+std::string system_ca_file() {
+  for (const char* path : {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+                           "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"}) {
+    if (path_exists(path)) return path;
+  }
+  return {};
+}
+
 class Reader {
  public:
   explicit Reader(const Environment& environment) : environment_(environment) {}
@@ -127,6 +136,7 @@ Result<Settings> read_settings(const Environment& environment, std::string user_
   settings.user_agent = std::move(user_agent);
   settings.cache_dir = reader.cache_dir();
   settings.ca_file = reader.value("SSL_CERT_FILE");
+  if (settings.ca_file.empty()) settings.ca_file = system_ca_file();
   const std::string offline = reader.value("HF_HUB_OFFLINE");
   settings.offline = is_true(offline.empty() ? reader.value("TRANSFORMERS_OFFLINE") : offline);
   GANTRY_ASSIGN_OR_RETURN(settings.token, reader.token());

@@ -19,7 +19,7 @@ struct Settings {
   std::string token;
   bool offline = false;    // HF_HUB_OFFLINE
   int stall_seconds = 30;  // HF_HUB_DOWNLOAD_TIMEOUT: without one byte
-  std::string ca_file;     // SSL_CERT_FILE; empty: the system's
+  std::string ca_file;     // SSL_CERT_FILE, else the system's; empty: libcurl's default
   std::string user_agent;  // "gantry/0.1.0"
 };
 

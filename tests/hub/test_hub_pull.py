@@ -1,6 +1,8 @@
 """`gantry pull` against an honest hub: what it asks for and what it leaves."""
 
 import os
+import re
+import subprocess
 import threading
 
 import pytest
@@ -76,6 +78,21 @@ def test_revisions(hub, cache):
     assert (cache.repo / "refs/refs/pr/1").read_text() == second
     assert cache.pull_ok(hub, "--revision", first).name == first
     assert sorted(p.name for p in (cache.repo / "refs").iterdir()) == ["refs", "v1.0"]  # a commit needs no ref
+
+
+def test_a_revision_is_given_once(hub, cache):
+    assert "twice" in cache.pull_fails(hub, "--revision", "main", name="org/tiny@main")
+
+
+def test_a_bar_on_a_terminal(large_hub, cache):
+    ours, theirs = os.openpty()
+    process = subprocess.Popen([os.environ["GANTRY_BIN"], "pull", "org/tiny"], env=cache.environment(large_hub),
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    assert process.wait(60) == 0
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert re.search(r"\rpulling org/tiny \[#{30}\] 17/17 MiB \d+ MiB/s 0 s left \r?\n", shown), shown
 
 
 def test_a_branch_that_moves(hub, cache):

@@ -50,12 +50,13 @@ def received(cache, hub):
 
 
 def wait_for(process, cache, hub, counts):
-    """Until the partial file counts as many bytes of each range."""
+    """Until the partial file counts as many bytes of each range, and the other files are there."""
     def reached():
         assert process.poll() is None
-        return received(cache, hub) == counts
+        small = {hub.entries[path].etag for path in ("config.json", "tokenizer.json")}
+        return small == set(cache.blobs()) and received(cache, hub) == counts
 
-    eventually(reached, WAIT_SECONDS, f"{counts} bytes in the partial file")
+    eventually(reached, WAIT_SECONDS, f"{counts} bytes in the partial file, and the small files")
 
 
 @pytest.mark.parametrize("number,code", [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 130)])
