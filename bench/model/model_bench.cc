@@ -112,7 +112,7 @@ double read_bandwidth(ThreadPool& pool) {
 
 int run(const std::string& path, int threads, const std::string& backend_name) {
   auto source = open_weights(path);
-  auto backend = cpu_backend(backend_name);
+  auto backend = backend_by_name(backend_name);
   for (const Status& status : {source.status(), backend.status()}) {
     if (!status.ok()) return std::fprintf(stderr, "model_bench: %s\n", status.message().c_str()), 1;
   }

@@ -101,7 +101,9 @@ class Serve {
       GANTRY_ASSIGN_OR_RETURN(const uint64_t bytes, parse_bytes(options_.kv_cache_memory));
       kv_cache_bytes_ = bytes / models_.size();
     }
-    GANTRY_ASSIGN_OR_RETURN(resources_.backend, cpu_backend("auto"));
+    GANTRY_ASSIGN_OR_RETURN(const DeviceChoice device, device_backend(options_.device));
+    if (!device.note.empty()) log::warn("serving on the CPU: {}", device.note);
+    resources_.backend = device.backend;
     pool_ = std::make_unique<ThreadPool>(options_.threads > 0 ? options_.threads : usable_cores());
     resources_.pool = pool_.get();
     resources_.pool_turn = &pool_turn_;

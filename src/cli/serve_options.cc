@@ -27,7 +27,8 @@ void add_serve_flags(CLI::App& app, ServeOptions& o) {
   add_flag(app, "--dtype", o.dtype,
            "auto (the fast path of the weights' format), float32 (exact parity mode)")
       ->check(CLI::IsMember({"auto", "float32"}));
-  add_flag(app, "--device", o.device, "auto, cpu")->check(CLI::IsMember({"auto", "cpu"}));
+  add_flag(app, "--device", o.device, "auto (a supported GPU, else the CPU), cpu, cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   add_flag(app, "--threads", o.threads, "Compute threads; 0: one per core this process may use");
   add_flag(app, "--tensor-parallel-size", o.tensor_parallel_size, "Ranks that split each layer (-tp)");
   add_flag(app, "--pipeline-parallel-size", o.pipeline_parallel_size, "Stages that split the layers (-pp)");

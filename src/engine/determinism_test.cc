@@ -118,7 +118,7 @@ TEST(Determinism, TheSameBitsWhateverElseRunsOnEveryBackend) {
   std::mt19937_64 random(3);
   std::vector<GenerateRequest> requests;
   for (uint64_t id = 1; id <= 16; ++id) requests.push_back(random_request(id, kVocab, random));
-  for (const Backend* backend : runnable_backends()) {
+  for (const Backend* backend : every_backend()) {
     SCOPED_TRACE(backend->name);
     Served alone(source, backend, {512, false, 0, 1}, requests, true);
     EXPECT_EQ(alone.stats.preemptions, 0);

@@ -18,6 +18,8 @@ namespace {
 
 // Logits of this many prompt rows per step are kept for echo, beside one for each sequence.
 constexpr int32_t kScoredRowsMax = 64;
+// Of a GPU, unless said otherwise.
+constexpr double kGpuMemoryUtilization = 0.9;
 
 class LocalReplica : public ReplicaClient {
  public:
@@ -93,7 +95,7 @@ Result<std::unique_ptr<ReplicaClient>> start_local_replica(const WeightSource& s
   load.backend = options.backend;
   load.pool = options.pool;
   load.compute = options.compute;
-  load.kv_dtype = options.compute == Compute::kF32 ? DType::kF32 : DType::kF16;
+  load.kv_dtype = options.compute == Compute::kF32 ? DType::kF32 : options.backend->kv_dtype;
   load.rows_max = rows_of(options);
   load.logit_rows_max = logit_rows_of(options);
   load.context_max =
@@ -115,8 +117,16 @@ Result<std::unique_ptr<ReplicaClient>> start_local_replica(std::unique_ptr<Model
   demand.max_num_seqs = options.max_num_seqs;
   demand.kv_cache_bytes = options.kv_cache_bytes;
   demand.memory_utilization = options.memory_utilization;
-  demand.memory_bytes = usable_memory_bytes();
-  demand.memory_used_bytes = resident_memory().now + model->activation_bytes();
+  if (const MemorySpace* space = options.backend->memory) {
+    const MemorySpace::Usage usage = space->usage();
+    demand.memory_bytes = usage.total;
+    demand.memory_used_bytes = usage.used;
+    // All other memory of the model is taken by now; what the driver takes for recorded steps is not.
+    if (demand.memory_utilization <= 0) demand.memory_utilization = kGpuMemoryUtilization;
+  } else {
+    demand.memory_bytes = usable_memory_bytes();
+    demand.memory_used_bytes = resident_memory().now + model->activation_bytes();
+  }
   GANTRY_ASSIGN_OR_RETURN(const KvSize size, size_kv_cache(demand));
   GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<KvStore> kv, KvStore::create(*options.backend, model->kv_layouts(),
                                                                        size.blocks, model->kv_tail()));

@@ -9,7 +9,7 @@ namespace gantry::kernel_test {
 namespace {
 
 class AttentionOps : public testing::TestWithParam<const Backend*> {};
-INSTANTIATE_TEST_SUITE_P(Backends, AttentionOps, testing::ValuesIn(runnable_backends()), backend_name);
+INSTANTIATE_TEST_SUITE_P(Backends, AttentionOps, testing::ValuesIn(every_backend()), backend_name);
 
 // Two sequences; a batch is a list of pieces, each the next rows of one of them.
 struct Piece {
@@ -57,18 +57,18 @@ Rows rows_of(const std::vector<Piece>& batch, int (&done)[2], const TestKv& kv) 
 
 // What a layer writes for each token of each sequence: [tokens, width] each.
 struct Outputs {
-  std::vector<float> q[2], attended[2];
+  Floats q[2], attended[2];
 };
 
-void scatter(const std::vector<float>& from, const Rows& rows, int64_t width, std::vector<float> (&to)[2]) {
+void scatter(const Floats& from, const Rows& rows, int64_t width, Floats (&to)[2]) {
   for (size_t r = 0; r < rows.positions.size(); ++r) {
     std::copy_n(from.begin() + static_cast<int64_t>(r) * width, width,
                 to[rows.sequences[r]].begin() + rows.positions[r] * width);
   }
 }
 
-std::vector<float> gather(const std::vector<float> (&inputs)[2], const Rows& rows, int64_t width) {
-  std::vector<float> x;
+Floats gather(const Floats (&inputs)[2], const Rows& rows, int64_t width) {
+  Floats x;
   for (size_t r = 0; r < rows.positions.size(); ++r) {
     const auto first = inputs[rows.sequences[r]].begin() + rows.positions[r] * width;
     x.insert(x.end(), first, first + width);
@@ -94,7 +94,7 @@ class GqaLayer {
                       .bias = !identity,
                       .compute = identity ? Compute::kF32 : Compute::kAuto}) {
     if (identity) {
-      std::vector<float> unit(static_cast<size_t>(hidden_ * hidden_));
+      Floats unit(static_cast<size_t>(hidden_ * hidden_));
       for (int64_t i = 0; i < hidden_; ++i) unit[static_cast<size_t>(i * hidden_ + i)] = 1.0f;
       weight_.set_f32(unit);
     }
@@ -113,9 +113,10 @@ class GqaLayer {
       const Rows rows = rows_of(batch, done, kv);
       const auto count = static_cast<int64_t>(rows.positions.size());
       const RopeTable rope(rows.positions, shape_.rotary / 2, shape_.interleaved);
-      const std::vector<float> x = gather(x_, rows, hidden_);
-      std::vector<float> q = poisoned(count * q_width), attended = q;
-      std::vector<float> qkv = poisoned(count * (shape_.heads + 2 * shape_.kv_heads) * shape_.dim);
+      const Floats x = gather(x_, rows, hidden_);
+      Floats q = poisoned(count * q_width), attended = q;
+      Floats qkv = poisoned(count * (shape_.heads + 2 * shape_.kv_heads) * shape_.dim);
+      context.begin({.segments = rows.segments, .rope = rope.rows()});
       ops::qkv_project(*context, {.x = x.data(),
                                   .rows = count,
                                   .weight = weight,
@@ -134,6 +135,7 @@ class GqaLayer {
                              .segments = rows.segments,
                              .kv = kv.view(),
                              .out = attended.data()});
+      context.finish();
       scatter(q, rows, q_width, out.q);
       scatter(attended, rows, q_width, out.attended);
     }
@@ -149,7 +151,7 @@ class GqaLayer {
   GqaShape shape_;
   int64_t hidden_;
   TestWeight weight_;
-  std::vector<float> x_[2];
+  Floats x_[2];
 };
 
 void expect_same(const Outputs& a, const Outputs& b, const std::string& what) {
@@ -229,20 +231,20 @@ TEST_P(AttentionOps, ATokenIsTheSameBitsInEveryChunkingAndBatch) {
 TEST_P(AttentionOps, AttendSurvivesHugeScores) {
   constexpr int kRows = 70, kDim = 64;
   const TestContext context(GetParam()), reference(cpu_backend("reference").value());
-  std::vector<float> results[2];
+  Floats results[2];
   for (const TestContext* c : {&context, &reference}) {
     Rng rng(24);
     TestWeight unit(rng, {.parts = {{DType::kF32, 3 * kDim}}, .cols = 3 * kDim, .compute = Compute::kF32});
-    std::vector<float> identity(9 * kDim * kDim);
+    Floats identity(9 * kDim * kDim);
     for (size_t i = 0; i < 3 * kDim; ++i) identity[i * 3 * kDim + i] = 1.0f;
     unit.set_f32(identity);
-    const std::vector<float> x = rng.normals(kRows * 3 * kDim, 40.0f);
+    const Floats x = rng.normals(kRows * 3 * kDim, 40.0f);
     TestKv kv(rng, c->backend(), {DType::kF32, 1, kDim, kDim}, 1, kRows);
     const std::vector<Segment> segments = {{0, kRows, 0, kv.table(0)}};
     std::vector<int32_t> positions(kRows, 0);  // no rotation
     const RopeTable rope(positions, kDim / 2, false);
-    std::vector<float> q = poisoned(kRows * kDim), qkv = poisoned(kRows * 3 * kDim),
-                       out = poisoned(kRows * kDim);
+    Floats q = poisoned(kRows * kDim), qkv = poisoned(kRows * 3 * kDim), out = poisoned(kRows * kDim);
+    c->begin({.segments = segments, .rope = rope.rows()});
     ops::qkv_project(**c, {.x = x.data(),
                            .rows = kRows,
                            .weight = unit.pack(c->backend()),
@@ -261,6 +263,7 @@ TEST_P(AttentionOps, AttendSurvivesHugeScores) {
                       .segments = segments,
                       .kv = kv.view(),
                       .out = out.data()});
+    c->finish();
     results[c == &reference] = out;
   }
   EXPECT_LT(rows_error(results[0], results[1], kDim), 1e-2);
@@ -306,11 +309,12 @@ class MlaLayer {
       const Rows rows = rows_of(batch, done, kv);
       const auto count = static_cast<int64_t>(rows.positions.size());
       const RopeTable rope(rows.positions, s_.rope / 2, true);
-      const std::vector<float> x = gather(x_, rows, kHidden);
-      std::vector<float> q = poisoned(count * q_width()), out = poisoned(count * out_width());
-      std::vector<float> attended = poisoned(count * s_.heads * s_.latent);
-      std::vector<float> workspace =
+      const Floats x = gather(x_, rows, kHidden);
+      Floats q = poisoned(count * q_width()), out = poisoned(count * out_width());
+      Floats attended = poisoned(count * s_.heads * s_.latent);
+      Floats workspace =
           poisoned(count * (2 * s_.q_lora + s_.latent + s_.rope + s_.heads * (s_.nope + s_.rope) + kHidden));
+      context.begin({.segments = rows.segments, .rope = rope.rows()});
       ops::mla_project(*context, {.x = x.data(),
                                   .rows = count,
                                   .norm = {gain_.data(), 1e-6f},
@@ -340,6 +344,7 @@ class MlaLayer {
                                  .kv = kv.view(),
                                  .attended = attended.data(),
                                  .out = out.data()});
+      context.finish();
       scatter(q, rows, q_width(), result.q);
       scatter(out, rows, out_width(), result.attended);
     }
@@ -357,8 +362,8 @@ class MlaLayer {
 
   MlaShape s_;
   TestWeight a_, q_b_;
-  std::vector<float> w_uk_, w_uv_, gain_, q_gain_, kv_gain_;
-  std::vector<float> x_[2];
+  Floats w_uk_, w_uv_, gain_, q_gain_, kv_gain_;
+  Floats x_[2];
 };
 
 constexpr MlaShape kMlaShapes[] = {

@@ -7,17 +7,17 @@ namespace gantry::kernel_test {
 namespace {
 
 class LinearOps : public testing::TestWithParam<const Backend*> {};
-INSTANTIATE_TEST_SUITE_P(Backends, LinearOps, testing::ValuesIn(runnable_backends()), backend_name);
+INSTANTIATE_TEST_SUITE_P(Backends, LinearOps, testing::ValuesIn(every_backend()), backend_name);
 
 struct LinearCase {
-  const std::vector<float>& x;
+  const Floats& x;
   int64_t rows = 0;
   const float* gain = nullptr;  // null: no norm
   bool accumulate = false;
 };
 
-std::vector<float> run_linear(const TestContext& context, TestWeight& weight, const LinearCase& c) {
-  std::vector<float> out = poisoned(c.rows * weight.rows());
+Floats run_linear(const TestContext& context, TestWeight& weight, const LinearCase& c) {
+  Floats out = poisoned(c.rows * weight.rows());
   if (c.accumulate) std::fill(out.begin(), out.end(), 0.75f);
   ops::norm_linear(*context, {.x = c.x.data(),
                               .rows = c.rows,
@@ -25,6 +25,7 @@ std::vector<float> run_linear(const TestContext& context, TestWeight& weight, co
                               .weight = weight.pack(context.backend()),
                               .out = out.data(),
                               .accumulate = c.accumulate});
+  context.finish();
   return out;
 }
 
@@ -35,11 +36,12 @@ TEST_P(LinearOps, NormMatchesReferenceAndARowIsTheSameBitsInEveryBatch) {
   const TestContext context(GetParam(), 2), reference(cpu_backend("reference").value());
   constexpr int64_t kRows = 19, kStride = 400;
   for (const int64_t width : {1, 7, 128, 333}) {
-    const std::vector<float> x = rng.normals(kRows * width, 3.0f), gain = rng.normals(width);
+    const Floats x = rng.normals(kRows * width, 3.0f), gain = rng.normals(width);
     std::vector<int32_t> index(kRows);
     for (int32_t& i : index) i = rng.below(kRows);
     const auto run = [&](const TestContext& on, const int32_t* rows_of, int64_t rows) {
-      std::vector<float> out = poisoned(rows * kStride);
+      Floats out = poisoned(rows * kStride);
+      on.begin({.logit_rows = {rows_of, static_cast<size_t>(rows_of != nullptr ? rows : 0)}});
       ops::norm(*on, {.x = x.data(),
                       .rows = rows,
                       .width = width,
@@ -47,12 +49,13 @@ TEST_P(LinearOps, NormMatchesReferenceAndARowIsTheSameBitsInEveryBatch) {
                       .norm = {gain.data(), 1e-5f},
                       .out = out.data(),
                       .out_stride = kStride});
+      on.finish();
       return out;
     };
-    const std::vector<float> all = run(context, nullptr, kRows), expected = run(reference, nullptr, kRows);
-    const std::vector<float> gathered = run(context, index.data(), kRows);
+    const Floats all = run(context, nullptr, kRows), expected = run(reference, nullptr, kRows);
+    const Floats gathered = run(context, index.data(), kRows);
     for (int64_t r = 0; r < kRows; ++r) {
-      const auto row = [&](const std::vector<float>& of, int64_t i) {
+      const auto row = [&](const Floats& of, int64_t i) {
         return std::span(of).subspan(static_cast<size_t>(i * kStride), static_cast<size_t>(width));
       };
       EXPECT_LT(row_error(row(all, r), row(expected, r)), 1e-6) << width;
@@ -79,10 +82,10 @@ TEST_P(LinearOps, NormLinearMatchesReference) {
                                   .bias = rows_out == 7,
                                   .compute = compute});
           for (const int64_t rows : {1, 5, 18}) {
-            const std::vector<float> x = rng.normals(rows * cols, 3.0f), gain = rng.normals(cols);
+            const Floats x = rng.normals(rows * cols, 3.0f), gain = rng.normals(cols);
             const LinearCase c{x, rows, rows == 5 ? nullptr : gain.data(), rows == 18};
-            const std::vector<float> actual = run_linear(context, weight, c);
-            const std::vector<float> expected = run_linear(reference, weight, c);
+            const Floats actual = run_linear(context, weight, c);
+            const Floats expected = run_linear(reference, weight, c);
             // A short row's root mean square can be near zero by chance: the scale is the whole output's.
             EXPECT_LT(row_error(actual, expected), linear_tolerance(dtype, compute))
                 << to_string(dtype) << " [" << rows_out << ", " << cols << "] rows " << rows << " compute "
@@ -98,26 +101,26 @@ TEST_P(LinearOps, NormLinearSurvivesHostileRows) {
   Rng rng(12);
   const TestContext context(GetParam()), reference(cpu_backend("reference").value());
   constexpr int64_t kCols = 768, kOut = 33;
-  std::vector<std::vector<float>> hostile;
-  hostile.push_back(std::vector<float>(kCols, 0.0f));
-  hostile.push_back(std::vector<float>(kCols, -0.0f));
-  hostile.push_back(std::vector<float>(kCols, 1e-41f));  // denormal: the reciprocal of its scale overflows
+  std::vector<Floats> hostile;
+  hostile.push_back(Floats(kCols, 0.0f));
+  hostile.push_back(Floats(kCols, -0.0f));
+  hostile.push_back(Floats(kCols, 1e-41f));  // denormal: the reciprocal of its scale overflows
   hostile.push_back(rng.normals(kCols, 1e-38f));
   hostile.push_back(rng.normals(kCols, 1e15f));
   hostile.push_back(rng.normals(kCols));
   hostile.back()[100] = 1e4f;  // one outlier channel
-  hostile.push_back(std::vector<float>(kCols, 0.0f));
+  hostile.push_back(Floats(kCols, 0.0f));
   hostile.back()[767] = -3.0f;
-  std::vector<float> x;
+  Floats x;
   for (const auto& row : hostile) x.insert(x.end(), row.begin(), row.end());
-  const std::vector<float> gain = rng.normals(kCols);
+  const Floats gain = rng.normals(kCols);
   for (const DType dtype : kWeightDTypes) {
     for (const Compute compute : kComputes) {
       TestWeight weight(rng, {.parts = {{dtype, kOut}}, .cols = kCols, .compute = compute});
       for (const bool norm : {false, true}) {
         const LinearCase c{x, static_cast<int64_t>(hostile.size()), norm ? gain.data() : nullptr};
-        const std::vector<float> actual = run_linear(context, weight, c);
-        const std::vector<float> expected = run_linear(reference, weight, c);
+        const Floats actual = run_linear(context, weight, c);
+        const Floats expected = run_linear(reference, weight, c);
         for (size_t r = 0; r < hostile.size(); ++r) {
           const auto a = std::span<const float>(actual).subspan(r * kOut, kOut);
           const auto e = std::span<const float>(expected).subspan(r * kOut, kOut);
@@ -154,16 +157,16 @@ TEST_P(LinearOps, ARowIsTheSameBitsInEveryBatch) {
     for (const Compute compute : kComputes) {
       const int64_t cols = dtype_info(dtype).block_elements > 32 ? 512 : is_quantized(dtype) ? 576 : 333;
       TestWeight weight(rng, {.parts = {{dtype, 45}, {DType::kF32, 2}}, .cols = cols, .compute = compute});
-      const std::vector<float> x = rng.normals(kRows * cols), gain = rng.normals(cols);
+      const Floats x = rng.normals(kRows * cols), gain = rng.normals(cols);
       const TestContext one(GetParam(), 1), four(GetParam(), 4);
-      const std::vector<float> whole = run_linear(one, weight, {x, kRows, gain.data()});
+      const Floats whole = run_linear(one, weight, {x, kRows, gain.data()});
       for (const TestContext* context : {&one, &four}) {
         for (const auto& split : row_splits()) {
-          std::vector<float> pieces;
+          Floats pieces;
           int64_t first = 0;
           for (const int64_t rows : split) {
-            const std::vector<float> part(x.begin() + first * cols, x.begin() + (first + rows) * cols);
-            const std::vector<float> out = run_linear(*context, weight, {part, rows, gain.data()});
+            const Floats part(x.begin() + first * cols, x.begin() + (first + rows) * cols);
+            const Floats out = run_linear(*context, weight, {part, rows, gain.data()});
             pieces.insert(pieces.end(), out.begin(), out.end());
             first += rows;
           }
@@ -181,11 +184,11 @@ struct MlpWeights {
   TestWeight down;
 };
 
-std::vector<float> run_mlp(const TestContext& context, MlpWeights& w, std::span<const float> x, int64_t rows,
-                           const float* gain) {
+Floats run_mlp(const TestContext& context, MlpWeights& w, std::span<const float> x, int64_t rows,
+               const float* gain) {
   const int64_t hidden = w.gate_up.cols(), width = w.down.cols();
-  std::vector<float> out(x.begin(), x.end());  // the residual stream: out and x hold the same values
-  std::vector<float> workspace = poisoned(rows * 2 * width);
+  Floats out(x.begin(), x.end());  // the residual stream: out and x hold the same values
+  Floats workspace = poisoned(rows * 2 * width);
   EXPECT_EQ(static_cast<int64_t>(x.size()), rows * hidden);
   ops::mlp(*context, {.x = out.data(),
                       .rows = rows,
@@ -195,6 +198,7 @@ std::vector<float> run_mlp(const TestContext& context, MlpWeights& w, std::span<
                       .workspace = workspace.data(),
                       .out = out.data(),
                       .accumulate = true});
+  context.finish();
   return out;
 }
 
@@ -209,20 +213,20 @@ TEST_P(LinearOps, MlpMatchesReferenceAndKeepsRowsApart) {
       MlpWeights w{
           TestWeight(rng, {.parts = {{dtype, width}, {dtype, width}}, .cols = hidden, .compute = compute}),
           TestWeight(rng, {.parts = {{dtype, hidden}}, .cols = width, .compute = compute})};
-      const std::vector<float> x = rng.normals(kRows * hidden), gain = rng.normals(hidden);
-      const std::vector<float> whole = run_mlp(one, w, x, kRows, gain.data());
+      const Floats x = rng.normals(kRows * hidden), gain = rng.normals(hidden);
+      const Floats whole = run_mlp(one, w, x, kRows, gain.data());
       // Three linears and a product in a row.
       EXPECT_LT(rows_error(whole, run_mlp(reference, w, x, kRows, gain.data()), hidden),
                 3 * linear_tolerance(dtype, compute))
           << to_string(dtype);
       for (const TestContext* context : {&one, &four}) {
         for (const std::vector<int64_t>& split : {std::vector<int64_t>(70, 1), row_splits()[2]}) {
-          std::vector<float> pieces;
+          Floats pieces;
           int64_t first = 0;
           for (const int64_t rows : split) {
             const auto part = std::span<const float>(x).subspan(static_cast<size_t>(first * hidden),
                                                                 static_cast<size_t>(rows * hidden));
-            const std::vector<float> out = run_mlp(*context, w, part, rows, gain.data());
+            const Floats out = run_mlp(*context, w, part, rows, gain.data());
             pieces.insert(pieces.end(), out.begin(), out.end());
             first += rows;
           }
@@ -233,16 +237,18 @@ TEST_P(LinearOps, MlpMatchesReferenceAndKeepsRowsApart) {
   }
 }
 
-std::vector<float> run_head(const TestContext& context, TestWeight& weight, const std::vector<float>& x,
-                            std::span<const int32_t> rows, const float* gain) {
+Floats run_head(const TestContext& context, TestWeight& weight, const Floats& x,
+                std::span<const int32_t> rows, const float* gain) {
   const auto count = static_cast<int64_t>(rows.size());
-  std::vector<float> out = poisoned(count * weight.rows()), workspace = poisoned(count * weight.cols());
+  Floats out = poisoned(count * weight.rows()), workspace = poisoned(count * weight.cols());
+  context.begin({.logit_rows = rows, .logits = out.data()});
   ops::head(*context, {.x = x.data(),
                        .rows = rows,
                        .norm = {gain, 1e-5f},
                        .weight = weight.pack(context.backend()),
                        .workspace = workspace.data(),
                        .out = out.data()});
+  context.finish();
   return out;
 }
 
@@ -254,14 +260,13 @@ TEST_P(LinearOps, HeadMatchesReferenceAndKeepsRowsApart) {
   for (const DType dtype : kWeightDTypes) {
     const int64_t hidden = 512;
     TestWeight weight(rng, {.parts = {{dtype, kVocabulary}}, .cols = hidden});
-    const std::vector<float> x = rng.normals(kRows * hidden), gain = rng.normals(hidden);
-    const std::vector<float> all = run_head(one, weight, x, chosen, gain.data());
+    const Floats x = rng.normals(kRows * hidden), gain = rng.normals(hidden);
+    const Floats all = run_head(one, weight, x, chosen, gain.data());
     EXPECT_LT(rows_error(all, run_head(reference, weight, x, chosen, gain.data()), kVocabulary),
               linear_tolerance(dtype, Compute::kAuto))
         << to_string(dtype);
     for (size_t m = 0; m < chosen.size(); ++m) {
-      const std::vector<float> alone =
-          run_head(four, weight, x, std::span(chosen).subspan(m, 1), gain.data());
+      const Floats alone = run_head(four, weight, x, std::span(chosen).subspan(m, 1), gain.data());
       EXPECT_TRUE(same_bits(alone, std::span<const float>(all).subspan(m * kVocabulary, kVocabulary)))
           << to_string(dtype);
     }
@@ -275,8 +280,10 @@ TEST_P(LinearOps, EmbedIsExact) {
     const int64_t hidden = is_quantized(dtype) ? 768 : 333;
     TestWeight table(rng, {.parts = {{dtype, 40}}, .cols = hidden});
     const std::vector<int32_t> ids = {39, 0, 7, 7, 21};
-    std::vector<float> actual = poisoned(5 * hidden), expected = poisoned(5 * hidden);
+    Floats actual = poisoned(5 * hidden), expected = poisoned(5 * hidden);
+    context.begin({.ids = ids});
     ops::embed(*context, {.ids = ids, .table = table.view(0), .out = actual.data()});
+    context.finish();
     ops::embed(*reference, {.ids = ids, .table = table.view(0), .out = expected.data()});
     EXPECT_TRUE(same_bits(actual, expected)) << to_string(dtype);
   }

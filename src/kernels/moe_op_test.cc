@@ -7,7 +7,7 @@ namespace gantry::kernel_test {
 namespace {
 
 class MoeOps : public testing::TestWithParam<const Backend*> {};
-INSTANTIATE_TEST_SUITE_P(Backends, MoeOps, testing::ValuesIn(runnable_backends()), backend_name);
+INSTANTIATE_TEST_SUITE_P(Backends, MoeOps, testing::ValuesIn(every_backend()), backend_name);
 
 constexpr int64_t kHidden = 256, kWidth = 256, kShared = 256, kRows = 70;
 constexpr int32_t kExperts = 8;
@@ -15,7 +15,7 @@ constexpr int32_t kExperts = 8;
 struct MoeLayer {
   GateParams gate_params;
   TestWeight gate_up, down, shared_gate_up, shared_down;
-  std::vector<float> gate, bias, gain, x;
+  Floats gate, bias, gain, x;
 
   // Router rows far apart, so that arithmetic in another order cannot change which experts a row picks.
   MoeLayer(Rng& rng, DType dtype, Compute compute, const GateParams& params)
@@ -33,9 +33,9 @@ struct MoeLayer {
         gain(rng.normals(kHidden)),
         x(rng.normals(kRows * kHidden)) {}
 
-  std::vector<float> run(const TestContext& context, int64_t first, int64_t rows, bool shared = true) {
-    std::vector<float> out(x.begin() + first * kHidden, x.begin() + (first + rows) * kHidden);
-    std::vector<float> workspace = poisoned(rows * (2 * kShared + kHidden));
+  Floats run(const TestContext& context, int64_t first, int64_t rows, bool shared = true) {
+    Floats out(x.begin() + first * kHidden, x.begin() + (first + rows) * kHidden);
+    Floats workspace = poisoned(rows * (2 * kShared + kHidden));
     ops::moe(*context, {.x = out.data(),  // the residual stream, added to in place
                         .rows = rows,
                         .hidden = kHidden,
@@ -49,6 +49,7 @@ struct MoeLayer {
                         .shared_down = shared ? shared_down.pack(context.backend()) : nullptr,
                         .workspace = workspace.data(),
                         .out = out.data()});
+    context.finish();
     return out;
   }
 };
@@ -81,7 +82,7 @@ TEST_P(MoeOps, ARowIsTheSameBitsInEveryBatch) {
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kQ4_0, DType::kQ8_0, DType::kQ6_K}) {
     Rng rng(32);
     MoeLayer layer(rng, dtype, Compute::kAuto, kGates[0]);
-    const std::vector<float> whole = layer.run(one, 0, kRows);
+    const Floats whole = layer.run(one, 0, kRows);
     ASSERT_TRUE(same_bits(layer.run(four, 0, kRows), whole)) << to_string(dtype) << ", 4 threads";
     for (const TestContext* context : {&one, &four}) {
       int64_t first = 0;

@@ -9,9 +9,9 @@ namespace {
 using Doubles = std::vector<double>;
 
 Doubles to_double(std::span<const float> v) { return {v.begin(), v.end()}; }
-std::vector<float> to_float(const Doubles& v) { return {v.begin(), v.end()}; }
+Floats to_float(const Doubles& v) { return {v.begin(), v.end()}; }
 
-Doubles norm_double(const Doubles& x, const std::vector<float>& weight, double eps) {
+Doubles norm_double(const Doubles& x, const Floats& weight, double eps) {
   double squares = 0;
   for (const double v : x) squares += v * v;
   Doubles y(x.size());
@@ -68,7 +68,7 @@ Doubles attend_double(const double* q, const std::vector<Doubles>& keys, const s
   return out;
 }
 
-std::span<const float> row_of(const std::vector<float>& v, int64_t row, int64_t width) {
+std::span<const float> row_of(const Floats& v, int64_t row, int64_t width) {
   return std::span<const float>(v).subspan(static_cast<size_t>(row * width), static_cast<size_t>(width));
 }
 
@@ -77,9 +77,9 @@ TEST(Reference, EmbedReadsTheRowOfEachId) {
   for (const DType dtype : kWeightDTypes) {
     if (dtype == DType::kF8E4M3) continue;  // an embedding has no scales
     TestWeight table(rng, {.parts = {{dtype, 11}}, .cols = 256});
-    const std::vector<float> dense = table.dense();
+    const Floats dense = table.dense();
     const std::vector<int32_t> ids = {10, 0, 10, 3};
-    std::vector<float> out = poisoned(4 * 256);
+    Floats out = poisoned(4 * 256);
     TestContext context(reference_backend());
     ops::embed(*context, {.ids = ids, .table = table.view(0), .out = out.data()});
     for (size_t r = 0; r < ids.size(); ++r) {
@@ -92,9 +92,9 @@ TEST(Reference, NormLinearIsTheFormula) {
   Rng rng(2);
   for (const DType dtype : kWeightDTypes) {
     TestWeight weight(rng, {.parts = {{dtype, 33}, {DType::kF32, 5}}, .cols = 512, .bias = true});
-    const std::vector<float> x = rng.normals(3 * 512, 4.0f), gain = rng.normals(512);
-    std::vector<float> out = rng.normals(3 * 38);
-    const std::vector<float> before = out;
+    const Floats x = rng.normals(3 * 512, 4.0f), gain = rng.normals(512);
+    Floats out = rng.normals(3 * 38);
+    const Floats before = out;
     TestContext context(reference_backend());
     ops::norm_linear(*context, {.x = x.data(),
                                 .rows = 3,
@@ -115,8 +115,8 @@ TEST(Reference, MlpIsSwiGlu) {
   Rng rng(3);
   TestWeight gate_up(rng, {.parts = {{DType::kF32, 40}, {DType::kBF16, 40}}, .cols = 24});
   TestWeight down(rng, {.parts = {{DType::kF32, 24}}, .cols = 40});
-  const std::vector<float> x = rng.normals(2 * 24), gain = rng.normals(24);
-  std::vector<float> out = poisoned(2 * 24), workspace = poisoned(2 * 80);
+  const Floats x = rng.normals(2 * 24), gain = rng.normals(24);
+  Floats out = poisoned(2 * 24), workspace = poisoned(2 * 80);
   TestContext context(reference_backend());
   ops::mlp(*context, {.x = x.data(),
                       .rows = 2,
@@ -135,9 +135,9 @@ TEST(Reference, MlpIsSwiGlu) {
 TEST(Reference, HeadTakesTheChosenRows) {
   Rng rng(4);
   TestWeight weight(rng, {.parts = {{DType::kF16, 50}}, .cols = 32});
-  const std::vector<float> x = rng.normals(5 * 32), gain = rng.normals(32);
+  const Floats x = rng.normals(5 * 32), gain = rng.normals(32);
   const std::vector<int32_t> rows = {4, 1};
-  std::vector<float> out = poisoned(2 * 50), workspace = poisoned(2 * 32);
+  Floats out = poisoned(2 * 50), workspace = poisoned(2 * 32);
   TestContext context(reference_backend());
   ops::head(*context, {.x = x.data(),
                        .rows = rows,
@@ -167,14 +167,14 @@ TEST_P(ReferenceAttention, IsCausalSoftmaxAttention) {
                                     {DType::kF32, kKvHeads * kDim}},
                           .cols = kHidden,
                           .bias = true});
-  const std::vector<float> x = rng.normals(kTokens * kHidden), gain = rng.normals(kHidden);
+  const Floats x = rng.normals(kTokens * kHidden), gain = rng.normals(kHidden);
   std::vector<int32_t> positions(kTokens);
   std::iota(positions.begin(), positions.end(), 0);
   const RopeTable rope(positions, kPairs, interleaved);
   TestKv kv(rng, context.backend(), {DType::kF32, kKvHeads, kDim, kDim}, 1, kTokens);
   const std::vector<Segment> segments = {{0, kTokens, 0, kv.table(0)}};
-  std::vector<float> q = poisoned(kTokens * kHeads * kDim), qkv = poisoned(kTokens * kWidth);
-  std::vector<float> out = poisoned(kTokens * kHeads * kDim);
+  Floats q = poisoned(kTokens * kHeads * kDim), qkv = poisoned(kTokens * kWidth);
+  Floats out = poisoned(kTokens * kHeads * kDim);
   ops::qkv_project(*context, {.x = x.data(),
                               .rows = kTokens,
                               .norm = {gain.data(), 1e-6f},
@@ -230,20 +230,18 @@ TEST_P(ReferenceMla, EqualsTheUnabsorbedForm) {
   a_parts.push_back({DType::kF32, kLatent + kRope});
   TestWeight a(rng, {.parts = a_parts, .cols = kHidden});
   TestWeight q_b(rng, {.parts = {{DType::kF32, kHeads * kHeadWidth}}, .cols = q_lora > 0 ? q_lora : kHidden});
-  const std::vector<float> w_uk = rng.normals(kHeads * kLatent * kNope, 0.3f);
-  const std::vector<float> w_uv = rng.normals(kHeads * kValue * kLatent, 0.3f);
-  const std::vector<float> x = rng.normals(kTokens * kHidden), gain = rng.normals(kHidden);
-  const std::vector<float> q_gain = rng.normals(std::max(q_lora, 1)), kv_gain = rng.normals(kLatent);
+  const Floats w_uk = rng.normals(kHeads * kLatent * kNope, 0.3f);
+  const Floats w_uv = rng.normals(kHeads * kValue * kLatent, 0.3f);
+  const Floats x = rng.normals(kTokens * kHidden), gain = rng.normals(kHidden);
+  const Floats q_gain = rng.normals(std::max(q_lora, 1)), kv_gain = rng.normals(kLatent);
   std::vector<int32_t> positions(kTokens);
   std::iota(positions.begin(), positions.end(), 0);
   const RopeTable rope(positions, kRope / 2, true);
   TestKv kv(rng, context.backend(), {DType::kF32, 1, kLatent + kRope, 0}, 1, kTokens);
   const std::vector<Segment> segments = {{0, kTokens, 0, kv.table(0)}};
-  std::vector<float> q = poisoned(kTokens * kHeads * (kLatent + kRope));
-  std::vector<float> workspace =
-      poisoned(kTokens * (2 * q_lora + kLatent + kRope + kHeads * kHeadWidth + kHidden));
-  std::vector<float> attended = poisoned(kTokens * kHeads * kLatent),
-                     out = poisoned(kTokens * kHeads * kValue);
+  Floats q = poisoned(kTokens * kHeads * (kLatent + kRope));
+  Floats workspace = poisoned(kTokens * (2 * q_lora + kLatent + kRope + kHeads * kHeadWidth + kHidden));
+  Floats attended = poisoned(kTokens * kHeads * kLatent), out = poisoned(kTokens * kHeads * kValue);
   ops::mla_project(*context, {.x = x.data(),
                               .rows = kTokens,
                               .norm = {gain.data(), 1e-6f},
@@ -316,9 +314,9 @@ TEST(Reference, MoeIsTheFormula) {
   TestWeight shared_gate_up(rng,
                             {.parts = {{DType::kF32, kShared}, {DType::kF32, kShared}}, .cols = kHidden});
   TestWeight shared_down(rng, {.parts = {{DType::kF32, kHidden}}, .cols = kShared});
-  const std::vector<float> gate = rng.normals(kExperts * kHidden), bias = rng.normals(kExperts, 0.3f);
-  const std::vector<float> x = rng.normals(kRows * kHidden), gain = rng.normals(kHidden);
-  std::vector<float> out = x, workspace = poisoned(kRows * (2 * kShared + kHidden));
+  const Floats gate = rng.normals(kExperts * kHidden), bias = rng.normals(kExperts, 0.3f);
+  const Floats x = rng.normals(kRows * kHidden), gain = rng.normals(kHidden);
+  Floats out = x, workspace = poisoned(kRows * (2 * kShared + kHidden));
   ops::moe(*context, {.x = x.data(),
                       .rows = kRows,
                       .hidden = kHidden,
@@ -357,7 +355,7 @@ TEST(Reference, MoeIsTheFormula) {
 
 TEST(Reference, DotAddsEachElementOnceAtEveryLength) {
   for (int64_t n = 0; n < 70; ++n) {
-    std::vector<float> a(static_cast<size_t>(n)), b(static_cast<size_t>(n), 1.0f);
+    Floats a(static_cast<size_t>(n)), b(static_cast<size_t>(n), 1.0f);
     std::iota(a.begin(), a.end(), 1.0f);
     EXPECT_EQ(reference::dot(a.data(), b.data(), n), static_cast<float>(n * (n + 1) / 2));
   }

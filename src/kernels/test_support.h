@@ -4,9 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -25,6 +28,46 @@ inline constexpr DType kWeightDTypes[] = {DType::kF32,  DType::kF16,  DType::kBF
                                           DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
                                           DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
 
+// The host's memory as the ops of every backend reach it: page-locked where there is a GPU. Freed pieces are kept
+// for the next of their size, since locking pages is slow.
+class SharedMemory {
+ public:
+  static void* take(size_t bytes) {
+    const size_t size = std::bit_ceil(std::max(bytes, size_t{64}));
+    std::vector<void*>& free = pieces()[size];
+    if (free.empty()) return space() != nullptr ? space()->allocate_host(size).value() : ::operator new(size);
+    void* piece = free.back();
+    free.pop_back();
+    return piece;
+  }
+  static void give(void* piece, size_t bytes) {
+    pieces()[std::bit_ceil(std::max(bytes, size_t{64}))].push_back(piece);
+  }
+
+ private:
+  static const MemorySpace* space() {
+    static const MemorySpace* const space = every_backend().back()->memory;
+    return space;
+  }
+  static std::map<size_t, std::vector<void*>>& pieces() {
+    static auto* const pieces =
+        new std::map<size_t, std::vector<void*>>;  // outlives the vectors of other statics
+    return *pieces;
+  }
+};
+template <typename T>
+struct SharedAllocator {
+  using value_type = T;
+  SharedAllocator() = default;
+  template <typename U>
+  SharedAllocator(const SharedAllocator<U>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(SharedMemory::take(n * sizeof(T))); }
+  void deallocate(T* p, size_t n) { SharedMemory::give(p, n * sizeof(T)); }
+  bool operator==(const SharedAllocator&) const { return true; }
+};
+using Floats = std::vector<float, SharedAllocator<float>>;
+using Bytes = std::vector<std::byte, SharedAllocator<std::byte>>;
+
 class Rng {
  public:
   explicit Rng(uint64_t seed) : engine_(seed) {}
@@ -32,8 +75,8 @@ class Rng {
   float uniform(float lo, float hi) { return std::uniform_real_distribution<float>(lo, hi)(engine_); }
   uint8_t byte() { return static_cast<uint8_t>(engine_() & 0xff); }
   int below(int n) { return static_cast<int>(engine_() % static_cast<uint64_t>(n)); }
-  std::vector<float> normals(int64_t n, float sigma = 1.0f) {
-    std::vector<float> v(static_cast<size_t>(n));
+  Floats normals(int64_t n, float sigma = 1.0f) {
+    Floats v(static_cast<size_t>(n));
     for (float& x : v) x = normal(sigma);
     return v;
   }
@@ -43,20 +86,36 @@ class Rng {
   std::mt19937_64 engine_;
 };
 
-inline std::vector<float> poisoned(int64_t n) { return std::vector<float>(static_cast<size_t>(n), kNan); }
+inline Floats poisoned(int64_t n) { return Floats(static_cast<size_t>(n), kNan); }
 
-// 64-byte aligned bytes, filled with 0xff (a NaN in every float format).
+// Aligned bytes in a backend's memory (the host's without one), filled with 0xff (a NaN in every float format).
 class AlignedBytes {
  public:
-  explicit AlignedBytes(size_t size) : storage_(size + 64, std::byte{0xff}), size_(size) {}
-  std::span<std::byte> span() {
-    void* p = storage_.data();
-    size_t space = storage_.size();
-    return {static_cast<std::byte*>(std::align(64, size_, p, space)), size_};
+  explicit AlignedBytes(size_t size) : AlignedBytes(nullptr, size) {}
+  AlignedBytes(const Backend& backend, size_t size) : AlignedBytes(backend.memory, size) {}
+  ~AlignedBytes() {
+    if (space_ != nullptr) space_->release(base_);
   }
+  AlignedBytes(const AlignedBytes&) = delete;
+  AlignedBytes& operator=(const AlignedBytes&) = delete;
+  std::span<std::byte> span() { return {static_cast<std::byte*>(base_), size_}; }
 
  private:
-  std::vector<std::byte> storage_;
+  AlignedBytes(const MemorySpace* space, size_t size)
+      : space_(space), storage_(size + 256, std::byte{0xff}), size_(size) {
+    if (space_ == nullptr) {
+      void* p = storage_.data();
+      size_t room = storage_.size();
+      base_ = std::align(256, size_, p, room);
+    } else {
+      base_ = space_->allocate(std::max(size, size_t{1})).value();
+      EXPECT_TRUE(space_->upload(base_, storage_.data(), size).ok());
+    }
+  }
+
+  const MemorySpace* space_;
+  std::vector<std::byte> storage_;  // the bytes, or what they were filled with
+  void* base_ = nullptr;
   size_t size_;
 };
 
@@ -65,8 +124,8 @@ inline constexpr float kE4m3Spread = 60.0f;
 
 // File bytes of `elements` random values, of about unit variance times sigma; block scales are finite.
 // kF8E4M3: the codes alone, some of them subnormal.
-inline std::vector<std::byte> random_tensor(Rng& rng, DType dtype, int64_t elements, float sigma) {
-  std::vector<std::byte> bytes(bytes_of(dtype, static_cast<uint64_t>(elements)).value());
+inline Bytes random_tensor(Rng& rng, DType dtype, int64_t elements, float sigma) {
+  Bytes bytes(bytes_of(dtype, static_cast<uint64_t>(elements)).value());
   auto put16 = [&](size_t at, uint16_t v) { std::memcpy(&bytes[at], &v, sizeof(v)); };
   if (dtype == DType::kF8E4M3) {
     for (std::byte& b : bytes) {
@@ -127,10 +186,10 @@ inline std::vector<std::byte> random_tensor(Rng& rng, DType dtype, int64_t eleme
 }
 
 // Scales of FP8 blocks for `count` matrices, or nothing for another dtype.
-inline std::vector<float> random_scales(Rng& rng, const Shape& shape, DType dtype, int64_t count,
+inline Floats random_scales(Rng& rng, const Shape& shape, DType dtype, int64_t count,
                                         float sigma) {
   if (dtype != DType::kF8E4M3) return {};
-  std::vector<float> scales(static_cast<size_t>(count * scale_blocks(shape[0]) * scale_blocks(shape[1])));
+  Floats scales(static_cast<size_t>(count * scale_blocks(shape[0]) * scale_blocks(shape[1])));
   for (float& scale : scales) scale = sigma / kE4m3Spread * rng.uniform(0.5f, 1.5f);
   return scales;
 }
@@ -191,11 +250,11 @@ class TestWeight {
   }
 
   // [rows, cols] of one batch entry, parts stacked.
-  std::vector<float> dense(int64_t batch = 0) const {
-    std::vector<float> out;
+  Floats dense(int64_t batch = 0) const {
+    Floats out;
     for (size_t p = 0; p < bytes_.size(); ++p) {
       const int64_t count = spec_.parts[p].rows * spec_.cols;
-      std::vector<float> part(static_cast<size_t>(count));
+      Floats part(static_cast<size_t>(count));
       dequantize(view(p, batch), 0, part);
       for (int64_t row = 0; row < spec_.parts[p].rows && !scales_[p].empty(); ++row) {
         scale_row(
@@ -206,8 +265,8 @@ class TestWeight {
     }
     return out;
   }
-  std::vector<float> bias() const {
-    std::vector<float> out;
+  Floats bias() const {
+    Floats out;
     for (const auto& b : biases_) out.insert(out.end(), b.begin(), b.end());
     return out;
   }
@@ -236,15 +295,15 @@ class TestWeight {
                           .scales = part_scales,
                           .compute = spec_.compute,
                           .batch = spec_.batch};
-    storage_ = std::make_unique<AlignedBytes>(backend.packed_bytes(spec));
+    storage_ = std::make_unique<AlignedBytes>(backend, backend.packed_bytes(spec));
     packed_ = backend.prepare(spec, storage_->span()).value();
     return &packed_;
   }
 
  private:
   Spec spec_;
-  std::vector<std::vector<std::byte>> bytes_;
-  std::vector<std::vector<float>> scales_, biases_;
+  std::vector<Bytes> bytes_;
+  std::vector<Floats> scales_, biases_;
   std::unique_ptr<AlignedBytes> storage_;
   const Backend* packed_for_ = nullptr;
   PackedWeight packed_;
@@ -255,22 +314,34 @@ class TestContext {
  public:
   explicit TestContext(const Backend* backend, int threads = 1)
       : pool_(threads),
-        scratch_(backend->scratch_bytes({.rows_max = 160,
-                                         .width_max = 3072,
-                                         .experts = 32,
-                                         .experts_per_token = 8,
-                                         .expert_width = 256,
-                                         .heads = 16,
-                                         .head_dim_max = 576,
-                                         .context_max = 512,
-                                         .threads = threads})),
-        context_{backend, &pool_, scratch_.span()} {}
+        scratch_(*backend, backend->scratch_bytes(spec(threads))),
+        state_(backend->create_state != nullptr ? backend->create_state(spec(threads)).value() : nullptr),
+        context_{backend, &pool_, scratch_.span(), state_.get()} {}
   const OpContext& operator*() const { return context_; }
+  // Around the ops of one step.
+  void begin(const StepInputs& inputs) const { EXPECT_FALSE(ops::begin_step(context_, inputs)); }
+  void finish() const { ops::finish(context_); }
   const Backend& backend() const { return *context_.backend; }
 
  private:
+  static ScratchSpec spec(int threads) {
+    return {.rows_max = 160,
+            .width_max = 3072,
+            .experts = 32,
+            .experts_per_token = 8,
+            .expert_width = 256,
+            .heads = 16,
+            .head_dim_max = 576,
+            .context_max = 512,
+            .threads = threads,
+            .logit_rows_max = 32,
+            .vocab = 512,
+            .rope_pairs_max = 128};
+  }
+
   ThreadPool pool_;
   AlignedBytes scratch_;
+  std::unique_ptr<BackendState> state_;
   OpContext context_;
 };
 
@@ -280,7 +351,7 @@ class TestKv {
   TestKv(Rng& rng, const Backend& backend, const KvLayout& layout, int sequences, int tokens_max)
       : blocks_per_sequence_((tokens_max + limits::kKvBlockTokens - 1) / limits::kKvBlockTokens),
         stride_((backend.kv_block_bytes(layout) + 63) / 64 * 64),
-        bytes_(stride_ * static_cast<size_t>(sequences * blocks_per_sequence_)),
+        bytes_(backend, stride_ * static_cast<size_t>(sequences * blocks_per_sequence_)),
         table_(static_cast<size_t>(sequences * blocks_per_sequence_)) {
     std::iota(table_.begin(), table_.end(), 0);
     std::shuffle(table_.begin(), table_.end(), rng.engine());
@@ -301,7 +372,7 @@ class TestKv {
 
 // cos and sin of position * 10000^(-i / pairs), for the positions of each row.
 struct RopeTable {
-  std::vector<float> cos, sin;
+  Floats cos, sin;
   int32_t pairs;
   bool interleaved;
   RopeTable(std::span<const int32_t> positions, int32_t pairs_, bool interleaved_)

@@ -38,8 +38,6 @@ size_t lay_out(std::byte* base, const ActivationWidths& widths, int32_t rows, in
   layout.floats(out.latent_attended, rows, widths.latent_attended);
   layout.floats(out.workspace, rows, widths.workspace);
   layout.floats(out.head_input, logit_rows, widths.hidden);
-  layout.floats(out.cos, rows, widths.rope_pairs);
-  layout.floats(out.sin, rows, widths.rope_pairs);
   out.scratch = layout.take(scratch_bytes);
   return layout.used();
 }
@@ -56,11 +54,16 @@ void ActivationWidths::widen(const ActivationWidths& other) {
 }
 
 Result<Activations> Activations::allocate(const ActivationWidths& widths, int32_t rows_max,
-                                          int32_t logit_rows_max, size_t scratch_bytes) {
+                                          int32_t logit_rows_max, size_t scratch_bytes,
+                                          const MemorySpace* space) {
   Activations activations;
   const size_t bytes = lay_out(nullptr, widths, rows_max, logit_rows_max, scratch_bytes, activations);
-  GANTRY_ASSIGN_OR_RETURN(activations.memory, Memory::map(bytes, "the model's activations"));
+  GANTRY_ASSIGN_OR_RETURN(activations.memory, Memory::map(bytes, "the model's activations", space));
   lay_out(activations.memory.bytes().data(), widths, rows_max, logit_rows_max, scratch_bytes, activations);
+  const size_t angles = static_cast<size_t>(rows_max) * static_cast<size_t>(widths.rope_pairs);
+  activations.positions.resize(2 * angles);
+  activations.cos = activations.positions.data();
+  activations.sin = activations.cos + angles;
   return activations;
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/status.h"
 #include "kernels/ops/backend.h"
@@ -31,13 +32,15 @@ struct Activations {
   float* latent_attended = nullptr;
   float* workspace = nullptr;   // [R, workspace]
   float* head_input = nullptr;  // [M, hidden] normed rows whose logits are wanted
-  float* cos = nullptr;         // [R, rope_pairs]
+  float* cos = nullptr;         // [R, rope_pairs], on the host
   float* sin = nullptr;
   std::span<std::byte> scratch;  // of the ops
-  Memory memory;
+  Memory memory;                 // where the ops work
+  std::vector<float> positions;  // cos, sin
 
+  // space: the backend's memory.
   static Result<Activations> allocate(const ActivationWidths& widths, int32_t rows_max,
-                                      int32_t logit_rows_max, size_t scratch_bytes);
+                                      int32_t logit_rows_max, size_t scratch_bytes, const MemorySpace* space);
 };
 
 }  // namespace gantry

@@ -26,6 +26,10 @@ Status Decoder::load_ends(Loader& loader, int32_t rope_dim) {
 
 Status Decoder::load_buffers(Loader& loader, std::initializer_list<ActivationWidths> layer_widths) {
   GANTRY_RETURN_IF_ERROR(loader.finish());
+  if (options_.drafts && options_.backend->memory != nullptr) {
+    return unimplemented("drafts are not supported on a GPU: num_speculative_tokens must be 0",
+                         "num_speculative_tokens");
+  }
   ActivationWidths widths{.hidden = config_.hidden, .rope_pairs = rope_.pairs()};
   for (const ActivationWidths& layer : layer_widths) widths.widen(layer);
   ScratchSpec scratch{.rows_max = options_.rows_max,
@@ -33,7 +37,10 @@ Status Decoder::load_buffers(Loader& loader, std::initializer_list<ActivationWid
                       .heads = config_.heads,
                       .head_dim_max = config_.head_dim,
                       .context_max = options_.context_max,
-                      .threads = options_.pool->size()};
+                      .threads = options_.pool->size(),
+                      .logit_rows_max = options_.logit_rows_max,
+                      .vocab = config_.vocab,
+                      .rope_pairs_max = rope_.pairs()};
   if (config_.mla) {
     scratch.head_dim_max =
         std::max(config_.head_dim, config_.mla->kv_lora_rank + config_.mla->qk_rope_head_dim);
@@ -43,9 +50,13 @@ Status Decoder::load_buffers(Loader& loader, std::initializer_list<ActivationWid
     scratch.experts_per_token = config_.moe->experts_per_token;
     scratch.expert_width = config_.moe->intermediate;
   }
-  GANTRY_ASSIGN_OR_RETURN(activations_,
-                          Activations::allocate(widths, options_.rows_max, options_.logit_rows_max,
-                                                options_.backend->scratch_bytes(scratch)));
+  GANTRY_ASSIGN_OR_RETURN(
+      activations_,
+      Activations::allocate(widths, options_.rows_max, options_.logit_rows_max,
+                            options_.backend->scratch_bytes(scratch), options_.backend->memory));
+  if (options_.backend->create_state != nullptr) {
+    GANTRY_ASSIGN_OR_RETURN(state_, options_.backend->create_state(scratch));
+  }
   weight_bytes_ = loader.packed_bytes();
   return {};
 }
@@ -62,7 +73,10 @@ Step Decoder::begin(std::span<const Segment> segments, size_t rows, size_t logit
     covered += static_cast<size_t>(segment.rows);
   }
   GANTRY_CHECK(covered == rows) << covered << " rows in segments, " << rows << " ids";
-  return {.context = {.backend = options_.backend, .pool = options_.pool, .scratch = activations_.scratch},
+  return {.context = {.backend = options_.backend,
+                      .pool = options_.pool,
+                      .scratch = activations_.scratch,
+                      .state = state_.get()},
           .buffers = &activations_,
           .rows = static_cast<int64_t>(rows),
           .segments = segments,
@@ -79,6 +93,21 @@ void Decoder::end(const Step& step, const ForwardBatch& batch, float* logits) co
                              .out_stride = config_.hidden});
   }
   head(step, vocabulary_, batch.logit_rows, logits);
+}
+
+void Decoder::forward(const ForwardBatch& batch, const KvStore& kv, float* logits) {
+  const Step step = begin(batch.segments, batch.ids.size(), batch.logit_rows.size());
+  const bool decodes = std::all_of(batch.segments.begin(), batch.segments.end(),
+                                   [](const Segment& segment) { return segment.rows == 1; });
+  const StepInputs inputs{.ids = batch.ids,
+                          .segments = batch.segments,
+                          .logit_rows = batch.logit_rows,
+                          .rope = step.rope,
+                          .logits = logits,
+                          .recordable = decodes && batch.logit_rows.size() == batch.ids.size(),
+                          .cache = kv.id()};
+  if (!ops::begin_step(step.context, inputs)) run(step, batch, kv, logits);
+  ops::finish(step.context);
 }
 
 }  // namespace gantry

@@ -18,9 +18,14 @@ class Decoder : public Model {
   const ModelConfig& config() const override { return config_; }
   uint64_t weight_bytes() const override { return weight_bytes_; }
   uint64_t activation_bytes() const override { return activations_.memory.bytes().size(); }
+  void forward(const ForwardBatch& batch, const KvStore& kv, float* logits) final;
 
  protected:
-  Decoder(ModelConfig config, const LoadOptions& options) : config_(std::move(config)), options_(options) {}
+  Decoder(ModelConfig config, const LoadOptions& options)
+      : config_(std::move(config)), options_(options), arena_(options.backend->memory) {}
+
+  // The step's ops in order, from the embedding to the head.
+  virtual void run(const Step& step, const ForwardBatch& batch, const KvStore& kv, float* logits) = 0;
 
   // Embedding, head and rotary positions of `rope_dim` values. Before the layers.
   Status load_ends(Loader& loader, int32_t rope_dim);
@@ -30,9 +35,6 @@ class Decoder : public Model {
 
   // Rows' rotary positions, and the checks that a batch of `rows` fits what was loaded.
   Step begin(std::span<const Segment> segments, size_t rows, size_t logit_rows) const;
-  Step begin(const ForwardBatch& batch) const {
-    return begin(batch.segments, batch.ids.size(), batch.logit_rows.size());
-  }
   // Delivers batch.hidden, if wanted, and the logits. After the layers.
   void end(const Step& step, const ForwardBatch& batch, float* logits) const;
 
@@ -43,6 +45,7 @@ class Decoder : public Model {
 
  private:
   Rope rope_;
+  std::unique_ptr<BackendState> state_;
   Activations activations_;
   uint64_t weight_bytes_ = 0;
 };

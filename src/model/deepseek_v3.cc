@@ -55,8 +55,7 @@ class DeepseekV3 final : public Decoder {
 
   int64_t kv_tail() const override { return mtp_ ? config_.hidden : 0; }
 
-  void forward(const ForwardBatch& batch, const KvStore& kv, float* logits) override {
-    const Step step = begin(batch);
+  void run(const Step& step, const ForwardBatch& batch, const KvStore& kv, float* logits) override {
     embed(step, vocabulary_, batch.ids);
     for (size_t i = 0; i < layers_.size(); ++i) {
       const DeepseekLayer& layer = layers_[i];

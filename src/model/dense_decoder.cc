@@ -38,8 +38,7 @@ class DenseDecoder final : public Decoder {
     return {layers_.size(), attention_kv_layout(config_, options_.kv_dtype)};
   }
 
-  void forward(const ForwardBatch& batch, const KvStore& kv, float* logits) override {
-    const Step step = begin(batch);
+  void run(const Step& step, const ForwardBatch& batch, const KvStore& kv, float* logits) override {
     embed(step, vocabulary_, batch.ids);
     for (size_t i = 0; i < layers_.size(); ++i) {
       attention(step, layers_[i].attention, kv.layer(static_cast<int>(i)));

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <atomic>
+
 #include "base/check.h"
 #include "model/memory.h"
 #include "model/model.h"
@@ -20,7 +22,10 @@ struct KvStore::Mapping {
   Memory memory;
 };
 
-KvStore::KvStore() = default;
+KvStore::KvStore() {
+  static std::atomic<uint64_t> next{1};
+  id_ = next.fetch_add(1, std::memory_order_relaxed);
+}
 KvStore::~KvStore() = default;
 
 size_t KvStore::block_bytes(const Backend& backend, std::span<const KvLayout> layers, int64_t tail) {
@@ -40,7 +45,7 @@ Result<std::unique_ptr<KvStore>> KvStore::create(const Backend& backend, std::ve
   std::unique_ptr<KvStore> store(new KvStore);
   store->mapping_ = std::make_unique<Mapping>();
   GANTRY_ASSIGN_OR_RETURN(store->mapping_->memory,
-                          Memory::map(bytes, fmt::format("a KV cache of {} blocks", blocks)));
+                          Memory::map(bytes, fmt::format("a KV cache of {} blocks", blocks), backend.memory));
   store->blocks_ = blocks;
   std::byte* base = store->mapping_->memory.bytes().data();
   for (const KvLayout& layout : layers) {

@@ -59,8 +59,9 @@ Result<WeightViews> Loader::weight(const std::string& module, int64_t rows, int6
 }
 
 Result<std::span<float>> Loader::floats(int64_t count) {
+  Arena& arena = options_.backend->memory != nullptr ? host_ : arena_;
   GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> bytes,
-                          arena_.take(static_cast<size_t>(count) * sizeof(float)));
+                          arena.take(static_cast<size_t>(count) * sizeof(float)));
   return std::span<float>{reinterpret_cast<float*>(bytes.data()), static_cast<size_t>(count)};
 }
 
@@ -84,9 +85,28 @@ Result<std::span<const float>> Loader::matrices_f32(const std::string& name, int
   return values_f32(name, Shape{count, rows, cols});
 }
 
+Result<const float*> Loader::place(std::span<const float> values) {
+  const MemorySpace* space = options_.backend->memory;
+  if (space == nullptr) return values.data();
+  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> bytes, arena_.take(values.size_bytes()));
+  GANTRY_RETURN_IF_ERROR(space->upload(bytes.data(), values.data(), values.size_bytes()));
+  return reinterpret_cast<const float*>(bytes.data());
+}
+
 Result<Norm> Loader::norm(const std::string& name, int64_t width, float eps) {
-  GANTRY_ASSIGN_OR_RETURN(const std::span<const float> weight, vector_f32(name, width));
-  return Norm{.weight = weight.data(), .eps = eps};
+  GANTRY_ASSIGN_OR_RETURN(const std::span<const float> values, vector_f32(name, width));
+  GANTRY_ASSIGN_OR_RETURN(const float* weight, place(values));
+  return Norm{.weight = weight, .eps = eps};
+}
+
+Result<TensorView> Loader::table(const std::string& name, int64_t rows, int64_t cols) {
+  GANTRY_ASSIGN_OR_RETURN(TensorView view, matrix(name, rows, cols));
+  const MemorySpace* space = options_.backend->memory;
+  if (space == nullptr) return view;
+  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> bytes, arena_.take(view.bytes()));
+  GANTRY_RETURN_IF_ERROR(space->upload(bytes.data(), view.data, view.bytes()));
+  view.data = bytes.data();
+  return view;
 }
 
 Result<PackedWeight> Loader::pack(const WeightSpec& spec, const std::string& name) {

@@ -42,13 +42,17 @@ class Loader {
   Result<TensorView> matrix(const std::string& name, int64_t rows, int64_t cols);
   // `module`.weight, which may be FP8 with `module`.weight_scale_inv.
   Result<WeightViews> weight(const std::string& module, int64_t rows, int64_t cols);
-  // Values as f32, copied into the arena.
+  // Values as f32 on the host, of the loader's time of life where the backend has a memory of its own.
   Result<std::span<const float>> vector_f32(const std::string& name, int64_t size);
   Result<std::span<const float>> matrix_f32(const std::string& name, int64_t rows, int64_t cols);
   // [count, rows, cols]
   Result<std::span<const float>> matrices_f32(const std::string& name, int64_t count, int64_t rows,
                                               int64_t cols);
+  // Values where the ops read them, in the arena.
+  Result<const float*> place(std::span<const float> values);
   Result<Norm> norm(const std::string& name, int64_t width, float eps);
+  // matrix(), where the ops read it.
+  Result<TensorView> table(const std::string& name, int64_t rows, int64_t cols);
 
   // The parts, stacked and packed by the backend.
   Result<PackedWeight> linear(std::span<const LinearPart> parts, int64_t cols);
@@ -58,7 +62,7 @@ class Loader {
 
   // A weight that the model derives at load; `module` is for messages.
   Result<PackedWeight> pack(const WeightSpec& spec, const std::string& module);
-  // Floats of the arena for values that the model derives at load.
+  // Floats on the host for values that the model derives at load; place() puts them where the ops read them.
   Result<std::span<float>> floats(int64_t count);
 
   // Tensors that the file may hold and the model does not read.
@@ -78,7 +82,8 @@ class Loader {
 
   const WeightSource& source_;
   const LoadOptions& options_;
-  Arena& arena_;
+  Arena& arena_;  // of the backend's memory
+  Arena host_;    // values on their way there
   std::set<std::string, std::less<>> used_;
   uint64_t total_bytes_ = 0;
   uint64_t done_bytes_ = 0;

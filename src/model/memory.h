@@ -1,4 +1,4 @@
-// Large anonymous memory: page-aligned, zero-filled by the system on first touch, huge pages where it can.
+// Large anonymous memory: zero-filled; on the host page-aligned, on first touch, with huge pages where it can.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "kernels/ops/memory_space.h"
 
 namespace gantry {
 
@@ -17,23 +18,28 @@ class Memory {
   Memory(Memory&& other) noexcept;
   Memory& operator=(Memory&& other) noexcept;
 
-  // kResourceExhausted when the system refuses; `purpose` ("the KV cache") is for the message.
-  static Result<Memory> map(size_t bytes, std::string_view purpose);
+  // In `space`, or the host's memory (null). kResourceExhausted when there is not enough; `purpose` ("the KV
+  // cache") is for the message.
+  static Result<Memory> map(size_t bytes, std::string_view purpose, const MemorySpace* space = nullptr);
 
   std::span<std::byte> bytes() const { return {base_, size_}; }
 
  private:
   std::byte* base_ = nullptr;
   size_t size_ = 0;
+  const MemorySpace* space_ = nullptr;
 };
 
 // Storage for weights: pieces that live until the arena goes.
 class Arena {
  public:
-  // 64-byte aligned. kResourceExhausted as Memory::map.
+  explicit Arena(const MemorySpace* space = nullptr) : space_(space) {}
+
+  // 256-byte aligned. kResourceExhausted as Memory::map.
   Result<std::span<std::byte>> take(size_t bytes);
 
  private:
+  const MemorySpace* space_;
   std::vector<Memory> chunks_;
   size_t used_ = 0;  // of the last chunk
 };

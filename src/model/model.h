@@ -44,6 +44,7 @@ class KvStore {
   // [tail] the model's state, after its final norm, at the block's last position that was computed.
   float* tail(int32_t block) const { return tails_ + block * tail_; }
   int32_t blocks() const { return blocks_; }
+  uint64_t id() const { return id_; }  // no other store of the process has or had it
   // Bytes of one block over all layers, and its tail.
   static size_t block_bytes(const Backend& backend, std::span<const KvLayout> layers, int64_t tail = 0);
   ~KvStore();
@@ -56,6 +57,7 @@ class KvStore {
   float* tails_ = nullptr;  // [blocks, tail]
   int64_t tail_ = 0;
   int32_t blocks_ = 0;
+  uint64_t id_;
 };
 
 struct LoadOptions {

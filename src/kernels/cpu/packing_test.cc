@@ -25,9 +25,9 @@ TEST(Packing, EveryFormatRoundTripsForRaggedRows) {
   for (const DType dtype : kWeightDTypes) {
     for (const int64_t rows : {1, 16, 45}) {
       const int64_t cols = is_quantized(dtype) ? 512 : 333;
-      const std::vector<std::byte> file = random_tensor(rng, dtype, rows * cols, 1.0f);
+      const auto file = random_tensor(rng, dtype, rows * cols, 1.0f);
       const TensorView view{file.data(), dtype, Shape{rows, cols}};
-      const std::vector<float> scales = kernel_test::random_scales(rng, view.shape, dtype, 1, 1.0f);
+      const auto scales = kernel_test::random_scales(rng, view.shape, dtype, 1, 1.0f);
       const TensorView scale_view{scales.empty() ? nullptr : scales.data(), DType::kF32,
                                   Shape{scale_blocks(rows), scale_blocks(cols)}};
       const WeightSpec spec{.parts = {&view, 1}, .scales = {&scale_view, 1}};
@@ -87,7 +87,7 @@ TEST(Packing, ExpertsStackedOrApartPackAlike) {
 TEST(Packing, Fp8RefusesWhatHasNoValue) {
   Rng rng(7);
   const Shape shape{130, 140};
-  std::vector<std::byte> file = random_tensor(rng, DType::kF8E4M3, shape.elements(), 1.0f);
+  auto file = random_tensor(rng, DType::kF8E4M3, shape.elements(), 1.0f);
   std::vector<float> scales(4, 1.0f);
   const TensorView view{file.data(), DType::kF8E4M3, shape};
   const auto refusal = [&](const TensorView& scale_view) {

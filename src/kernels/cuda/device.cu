@@ -7,14 +7,14 @@ namespace gantry {
 Result<CudaDevice> cuda_device(int ordinal) {
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
-    return unimplemented(std::string("no CUDA device: ") + cudaGetErrorString(error));
+    return not_found(std::string("no CUDA device: ") + cudaGetErrorString(error));
   }
   if (ordinal < 0 || ordinal >= count) {
-    return invalid_argument("CUDA device " + std::to_string(ordinal) + " of " + std::to_string(count));
+    return not_found("CUDA device " + std::to_string(ordinal) + " of " + std::to_string(count));
   }
   cudaDeviceProp properties{};
   if (const cudaError_t error = cudaGetDeviceProperties(&properties, ordinal); error != cudaSuccess) {
-    return unimplemented(std::string("CUDA device: ") + cudaGetErrorString(error));
+    return unavailable(std::string("CUDA device: ") + cudaGetErrorString(error));
   }
   if (properties.major != 9 || properties.minor != 0) {
     return unimplemented(std::string(properties.name) + " is sm_" + std::to_string(properties.major) +

@@ -15,8 +15,8 @@ struct CudaDevice {
   uint64_t memory_bytes = 0;
 };
 
-// kUnimplemented, with what is supported: built without CUDA, no driver or no GPU, or one that is not sm_90.
-// kInvalidArgument: no such ordinal.
+// kNotFound: built without CUDA, no driver, no GPU or no such ordinal. kUnimplemented, with what is supported: one
+// that is not sm_90.
 Result<CudaDevice> cuda_device(int ordinal);
 
 }  // namespace gantry

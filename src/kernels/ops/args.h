@@ -57,7 +57,7 @@ struct NormArgs {
   const float* x = nullptr;  // [.., width]
   int64_t rows = 0;
   int64_t width = 0;
-  const int32_t* index = nullptr;  // [rows] which rows of x; null: 0, 1, 2 ...
+  const int32_t* index = nullptr;  // [rows] which rows of x: StepInputs::logit_rows; null: 0, 1, 2 ...
   Norm norm{};                     // not null
   float* out = nullptr;            // [rows, width], rows out_stride apart
   int64_t out_stride = 0;          // floats, at least width

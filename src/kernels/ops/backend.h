@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,11 +18,18 @@
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "kernels/ops/args.h"
+#include "kernels/ops/memory_space.h"
 #include "kernels/ops/packed_weight.h"
 
 namespace gantry {
 
 struct Backend;
+
+// What a backend keeps from one op to the next: streams, buffers, recorded steps. Of one user at a time.
+class BackendState {
+ public:
+  virtual ~BackendState() = default;
+};
 
 // What every op call shares. Scratch is sized by the backend at start (scratch_bytes), so that no op
 // allocates.
@@ -29,6 +37,7 @@ struct OpContext {
   const Backend* backend = nullptr;
   ThreadPool* pool = nullptr;
   std::span<std::byte> scratch;  // 64-byte aligned
+  BackendState* state = nullptr;
 };
 
 // Shapes that bound the scratch an op may need.
@@ -42,10 +51,27 @@ struct ScratchSpec {
   int64_t head_dim_max = 0;  // 576 for MLA
   int64_t context_max = 0;
   int threads = 1;
+  int64_t logit_rows_max = 0;  // rows of one head()
+  int64_t vocab = 0;
+  int64_t rope_pairs_max = 0;
+};
+
+// What a step computes from, in the host's memory. A backend with a memory of its own copies it in begin_step();
+// its ops then read that copy, and args hold the same pointers.
+struct StepInputs {
+  std::span<const int32_t> ids{};
+  std::span<const Segment> segments{};
+  std::span<const int32_t> logit_rows{};
+  RopeRows rope{};
+  float* logits = nullptr;  // HeadArgs::out: filled once finish() returns
+  // Any step of as many rows, of this state and this cache, calls the same ops with the same args but for the
+  // inputs above: the backend may record it.
+  bool recordable = false;
+  uint64_t cache = 0;  // KvStore::id()
 };
 
 struct Backend {
-  std::string_view name;  // "reference", "generic", "avx2", "avx512"
+  std::string_view name;  // "reference", "generic", "avx2", "avx512", "cuda"
 
   // Bytes of storage that prepare() needs for the spec; 0 when the file's own bytes are used in place.
   size_t (*packed_bytes)(const WeightSpec& spec);
@@ -66,12 +92,37 @@ struct Backend {
   void (*mlp)(const OpContext&, const MlpArgs&);
   void (*moe)(const OpContext&, const MoeArgs&);
   void (*head)(const OpContext&, const HeadArgs&);
+
+  // Null: the ops work in the host's memory. Else every pointer of args lies in the space, except ids, segments and
+  // their block tables, rope, NormArgs::index, HeadArgs::rows and HeadArgs::out, which are those of StepInputs; and
+  // ops return before their work is done.
+  const MemorySpace* memory = nullptr;
+  // Null: the backend keeps nothing between ops.
+  Result<std::unique_ptr<BackendState>> (*create_state)(const ScratchSpec& spec) = nullptr;
+  // True: the step was recorded before and is on its way; the ops need not be called.
+  bool (*begin_step)(const OpContext&, const StepInputs&) = nullptr;
+  // Waits for all work. kInternal: the device failed, and every later step will.
+  Status (*finish)(const OpContext&) = nullptr;
+  // Of the cache, where arithmetic is not all f32.
+  DType kv_dtype = DType::kF16;
 };
 
 // By name, or "auto": the best that this machine runs. GANTRY_CPU_ISA overrides auto. kUnimplemented names
 // what the machine lacks; kInvalidArgument lists the names.
 Result<const Backend*> cpu_backend(std::string_view name);
-// Every backend that runs here, "reference" first: what the op tests iterate over.
+// Every CPU backend that runs here, "reference" first.
 std::vector<const Backend*> runnable_backends();
+// These and the GPU's, where one can be used: what the op tests iterate over.
+std::vector<const Backend*> every_backend();
+
+struct DeviceChoice {
+  const Backend* backend = nullptr;
+  std::string note;  // of "auto": why a GPU that is there is not used
+};
+// "cpu"; "cuda": kNotFound without a GPU or in a build without CUDA, kUnimplemented for one that is not supported,
+// which names it; "auto": the GPU if it can be used, else the CPU.
+Result<DeviceChoice> device_backend(std::string_view device);
+// "cuda", or a name of cpu_backend().
+Result<const Backend*> backend_by_name(std::string_view name);
 
 }  // namespace gantry

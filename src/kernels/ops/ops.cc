@@ -45,6 +45,17 @@ void check_rope(const RopeRows& rope, int32_t dim) {
 
 }  // namespace
 
+bool begin_step(const OpContext& context, const StepInputs& inputs) {
+  check_context(context);
+  return context.backend->begin_step != nullptr && context.backend->begin_step(context, inputs);
+}
+
+void finish(const OpContext& context) {
+  if (context.backend->finish == nullptr) return;
+  const Status status = context.backend->finish(context);
+  GANTRY_CHECK(status.ok()) << status.message();
+}
+
 void embed(const OpContext& context, const EmbedArgs& args) {
   check_context(context);
   GANTRY_CHECK(args.table.shape.rank() == 2 && args.table.data != nullptr);

@@ -6,6 +6,11 @@
 
 namespace gantry::ops {
 
+// Before the ops of a step; true: they need not be called (StepInputs::recordable).
+bool begin_step(const OpContext& context, const StepInputs& inputs);
+// After them: what they wrote for the host is there. A device that fails does so for good, and ends the process.
+void finish(const OpContext& context);
+
 void embed(const OpContext& context, const EmbedArgs& args);
 void norm(const OpContext& context, const NormArgs& args);
 void norm_linear(const OpContext& context, const NormLinearArgs& args);

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "kernels/cpu/backends.h"
+#include "kernels/cuda/backend.h"
 #include "kernels/ops/backend.h"
 #include "kernels/reference/backend.h"
 
@@ -80,6 +81,34 @@ std::vector<const Backend*> runnable_backends() {
     if (candidate.runs_here()) backends.push_back(candidate.backend());
   }
   return backends;
+}
+
+std::vector<const Backend*> every_backend() {
+  std::vector<const Backend*> backends = runnable_backends();
+  if (const auto cuda = cuda_backend(); cuda.ok()) backends.push_back(*cuda);
+  return backends;
+}
+
+Result<DeviceChoice> device_backend(std::string_view device) {
+  DeviceChoice choice;
+  if (device != "auto" && device != "cpu" && device != "cuda") {
+    return invalid_argument("unknown device '" + std::string(device) + "'; one of: auto, cpu, cuda");
+  }
+  if (device != "cpu") {
+    const Result<const Backend*> cuda = cuda_backend();
+    if (cuda.ok()) {
+      choice.backend = *cuda;
+      return choice;
+    }
+    if (device == "cuda") return cuda.status();
+    if (cuda.status().code() != StatusCode::kNotFound) choice.note = cuda.status().message();
+  }
+  GANTRY_ASSIGN_OR_RETURN(choice.backend, cpu_backend("auto"));
+  return choice;
+}
+
+Result<const Backend*> backend_by_name(std::string_view name) {
+  return name == "cuda" ? cuda_backend() : cpu_backend(name);
 }
 
 }  // namespace gantry

@@ -42,8 +42,8 @@ Status split_kv_b(Loader& loader, const std::string& module, Mla& layer) {
         kv_b, head * (nope + value) + nope, value, latent,
         w_uv.subspan(static_cast<size_t>(head * value * latent), static_cast<size_t>(value * latent)));
   }
-  layer.w_uk = w_uk.data();
-  layer.w_uv = w_uv.data();
+  GANTRY_ASSIGN_OR_RETURN(layer.w_uk, loader.place(w_uk));
+  GANTRY_ASSIGN_OR_RETURN(layer.w_uv, loader.place(w_uv));
   return {};
 }
 
@@ -57,8 +57,8 @@ Status load_k_b_v_b(Loader& loader, const std::string& base, Mla& layer) {
   GANTRY_ASSIGN_OR_RETURN(
       const std::span<const float> w_uv,
       loader.matrices_f32(base + "v_b_proj.weight", layer.heads, dims.v_head_dim, dims.kv_lora_rank));
-  layer.w_uk = w_uk.data();
-  layer.w_uv = w_uv.data();
+  GANTRY_ASSIGN_OR_RETURN(layer.w_uk, loader.place(w_uk));
+  GANTRY_ASSIGN_OR_RETURN(layer.w_uv, loader.place(w_uv));
   return {};
 }
 

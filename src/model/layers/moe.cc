@@ -19,8 +19,8 @@ Result<Moe> load_moe(Loader& loader, const ModelConfig& config, const std::strin
                           loader.matrix_f32(base + "gate.weight", moe.experts, config.hidden));
   GANTRY_ASSIGN_OR_RETURN(const std::span<const float> gate_bias,
                           loader.vector_f32(base + "gate.e_score_correction_bias", moe.experts));
-  layer.gate_weight = gate_weight.data();
-  layer.gate_bias = gate_bias.data();
+  GANTRY_ASSIGN_OR_RETURN(layer.gate_weight, loader.place(gate_weight));
+  GANTRY_ASSIGN_OR_RETURN(layer.gate_bias, loader.place(gate_bias));
 
   const LinearPart gate_up[] = {{"gate_proj", moe.intermediate}, {"up_proj", moe.intermediate}};
   GANTRY_ASSIGN_OR_RETURN(layer.gate_up,

@@ -5,7 +5,7 @@ namespace gantry {
 Result<Vocabulary> load_vocabulary(Loader& loader, const ModelConfig& config) {
   Vocabulary vocabulary;
   GANTRY_ASSIGN_OR_RETURN(vocabulary.table,
-                          loader.matrix("model.embed_tokens.weight", config.vocab, config.hidden));
+                          loader.table("model.embed_tokens.weight", config.vocab, config.hidden));
   GANTRY_ASSIGN_OR_RETURN(vocabulary.norm, loader.norm("model.norm.weight", config.hidden, config.rms_eps));
   const LinearPart parts[] = {{config.tied_embeddings ? "model.embed_tokens" : "lm_head", config.vocab}};
   GANTRY_ASSIGN_OR_RETURN(vocabulary.head, loader.linear(parts, config.hidden));

@@ -121,7 +121,7 @@ class ModelParity : public ::testing::TestWithParam<std::string> {
 
 TEST_P(ModelParity, GreedyTokensAndLogitsAreThoseOfTransformers) {
   ThreadPool pool(2);
-  for (const Backend* backend : runnable_backends()) {
+  for (const Backend* backend : every_backend()) {
     SCOPED_TRACE(backend->name);
     const auto model = load(*backend, pool, Compute::kF32);
     worst_ = 0;
@@ -135,7 +135,7 @@ TEST_P(ModelParity, GreedyTokensAndLogitsAreThoseOfTransformers) {
 TEST_P(ModelParity, BitsDoNotDependOnTheSchedule) {
   constexpr int kFew = 8;
   ThreadPool pool(2), one_thread(1);
-  for (const Backend* backend : runnable_backends()) {
+  for (const Backend* backend : every_backend()) {
     for (const Compute compute : {Compute::kF32, Compute::kAuto}) {
       SCOPED_TRACE(std::string(backend->name) + (compute == Compute::kF32 ? " f32" : " auto"));
       const auto model = load(*backend, pool, compute);

@@ -53,7 +53,7 @@ std::vector<int32_t> decode(Model& model, const KvStore& kv, const json& prompt,
 int run(const std::string& path, int steps, const std::string& backend_name, bool float32,
         const std::string& logits_file) {
   auto source = open_weights(path);
-  const auto backend = cpu_backend(backend_name);
+  const auto backend = backend_by_name(backend_name);
   if (!source.ok() || !backend.ok()) {
     std::cerr << (source.ok() ? backend.status().message() : source.status().message()) << "\n";
     return 1;
@@ -62,7 +62,7 @@ int run(const std::string& path, int steps, const std::string& backend_name, boo
   auto model = load_model(**source, {.backend = *backend,
                                      .pool = &pool,
                                      .compute = float32 ? Compute::kF32 : Compute::kAuto,
-                                     .kv_dtype = float32 ? DType::kF32 : DType::kF16,
+                                     .kv_dtype = float32 ? DType::kF32 : (*backend)->kv_dtype,
                                      .rows_max = kContext,
                                      .logit_rows_max = 1,
                                      .context_max = kContext,
