@@ -186,8 +186,7 @@ inline Bytes random_tensor(Rng& rng, DType dtype, int64_t elements, float sigma)
 }
 
 // Scales of FP8 blocks for `count` matrices, or nothing for another dtype.
-inline Floats random_scales(Rng& rng, const Shape& shape, DType dtype, int64_t count,
-                                        float sigma) {
+inline Floats random_scales(Rng& rng, const Shape& shape, DType dtype, int64_t count, float sigma) {
   if (dtype != DType::kF8E4M3) return {};
   Floats scales(static_cast<size_t>(count * scale_blocks(shape[0]) * scale_blocks(shape[1])));
   for (float& scale : scales) scale = sigma / kE4m3Spread * rng.uniform(0.5f, 1.5f);

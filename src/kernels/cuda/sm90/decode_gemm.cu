@@ -18,21 +18,34 @@ struct Params {
   float* out_f32;
   int x_scale_stride, m, n, kblocks, split, stages;
   int x_step, out_step, out_stride;  // of the batch, blockIdx.z
+  int batch;                         // blockIdx.z: product + batch * chunk of kTokens rows of x
+  int n_out;                         // rows of W that are stored, at most n
+  const float* bias;                 // [n_out] or null
+  bool accumulate;                   // into out_f32
+  bool quads;                        // rows of out are whole float4, or 4 bf16
 };
 
 __device__ __forceinline__ void store(const Params& p, int token, int row, float value) {
-  if (token >= p.m || row >= p.n) return;
-  const int64_t at = int64_t{token} * p.out_stride + int64_t{blockIdx.z} * p.out_step + row;
+  if (token >= p.m || row >= p.n_out) return;
+  const int64_t at = int64_t{token} * p.out_stride + int64_t{blockIdx.z % p.batch} * p.out_step + row;
+  if (p.bias != nullptr) value += __ldg(p.bias + row);
   if (p.out_f32 != nullptr) {
-    p.out_f32[at] = value;
+    p.out_f32[at] = p.accumulate ? p.out_f32[at] + value : value;
   } else {
     p.out[at] = __float2bfloat16_rn(value);
   }
 }
 
 __device__ __forceinline__ void store4(const Params& p, int token, int row, float4 v) {
-  if (token >= p.m || row >= p.n) return;  // N is a multiple of 8: the four are in or out together
-  const int64_t at = int64_t{token} * p.out_stride + int64_t{blockIdx.z} * p.out_step + row;
+  if (!p.quads || p.bias != nullptr || p.accumulate) {
+    store(p, token, row, v.x);
+    store(p, token, row + 1, v.y);
+    store(p, token, row + 2, v.z);
+    store(p, token, row + 3, v.w);
+    return;
+  }
+  if (token >= p.m || row >= p.n_out) return;  // a multiple of 4: the four are in or out together
+  const int64_t at = int64_t{token} * p.out_stride + int64_t{blockIdx.z % p.batch} * p.out_step + row;
   if (p.out_f32 != nullptr) {
     *reinterpret_cast<float4*>(p.out_f32 + at) = v;
   } else {
@@ -41,7 +54,7 @@ __device__ __forceinline__ void store4(const Params& p, int token, int row, floa
   }
 }
 
-// Grid [tiles of 64 * kGroups rows, split, batch], clusters of [1, split]. Warpgroups 0 .. kGroups - 1
+// Grid [tiles of 64 * kGroups rows, split, batch * chunks of tokens], clusters of [1, split]. Warpgroups 0 .. kGroups - 1
 // multiply; the last warp feeds the ring.
 template <int kTokens, int kGroups, bool kFp8>
 __global__ __launch_bounds__(kGroups * 128 + 32) void decode_gemm_kernel(const __grid_constant__ Params p) {
@@ -65,6 +78,8 @@ __global__ __launch_bounds__(kGroups * 128 + 32) void decode_gemm_kernel(const _
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int first_row = blockIdx.x * kRows;
   const int part = blockIdx.y;
+  const int product = static_cast<int>(blockIdx.z) % p.batch;
+  const int first_token = static_cast<int>(blockIdx.z) / p.batch * kTokens;
   const int first_block = p.kblocks * part / p.split;
   const int blocks = p.kblocks * (part + 1) / p.split - first_block;
 
@@ -86,15 +101,15 @@ __global__ __launch_bounds__(kGroups * 128 + 32) void decode_gemm_kernel(const _
       auto load_weights = [&](int i, int stage) {
         mbarrier_expect(full + stage, kStageBytes);
         tma_load(a_ring + stage * kABytes, &p.weight, (first_block + i) * kElements,
-                 static_cast<int>(blockIdx.z) * p.n + first_row, full + stage, kEvictFirst);
+                 product * p.n + first_row, full + stage, kEvictFirst);
       };
       auto load_x = [&](int i, int stage) {
-        tma_load(b_ring + stage * kBBytes, &p.x,
-                 static_cast<int>(blockIdx.z) * p.x_step + (first_block + i) * kElements, 0, full + stage,
-                 kEvictLast);
+        tma_load(b_ring + stage * kBBytes, &p.x, product * p.x_step + (first_block + i) * kElements,
+                 first_token, full + stage, kEvictLast);
         if constexpr (kFp8) {
-          bulk_load(scale_ring + stage * kTokens, p.x_scale + int64_t{first_block + i} * p.x_scale_stride,
-                    kTokens * 4, full + stage);
+          bulk_load(scale_ring + stage * kTokens,
+                    p.x_scale + int64_t{first_block + i} * p.x_scale_stride + first_token, kTokens * 4,
+                    full + stage);
         }
       };
       // The weights do not depend on the kernel before: the ring fills while that one drains.
@@ -174,7 +189,7 @@ __global__ __launch_bounds__(kGroups * 128 + 32) void decode_gemm_kernel(const _
     if (p.split == 1) {
 #pragma unroll
       for (int v = 0; v < kTokens / 2; ++v) {
-        store(p, v / 4 * 8 + token + v % 2, first_row + row + v / 2 % 2 * 8, sum[v]);
+        store(p, first_token + v / 4 * 8 + token + v % 2, first_row + row + v / 2 % 2 * 8, sum[v]);
       }
     } else {
       named_barrier(1, kGroups * 128);  // the ring is read out: the partial sums take its place
@@ -192,7 +207,7 @@ __global__ __launch_bounds__(kGroups * 128 + 32) void decode_gemm_kernel(const _
     const int first = static_cast<int>(cluster_rank()) * slice;
     const auto* partial = reinterpret_cast<const float*>(smem);
     const int quads = slice / 4;
-    for (int i = threadIdx.x; i < min(p.m, kTokens) * quads; i += blockDim.x) {
+    for (int i = threadIdx.x; i < min(p.m - first_token, kTokens) * quads; i += blockDim.x) {
       const int t = i / quads, r = first + i % quads * 4;
       float4 total = load_cluster_float4(partial + t * kPartialStride + r, 0);
       for (int other = 1; other < p.split; ++other) {
@@ -202,7 +217,7 @@ __global__ __launch_bounds__(kGroups * 128 + 32) void decode_gemm_kernel(const _
         total.z += v.z;
         total.w += v.w;
       }
-      store4(p, t, first_row + r, total);
+      store4(p, first_token + t, first_row + r, total);
     }
     cluster_sync();
   }
@@ -225,7 +240,7 @@ Status launch_tokens(const DecodeGemmArgs& args, const Params& params, const Lau
 Result<DecodeGemmArgs> plan_decode_gemm(const DecodeGemmShape& shape, const DecodeGemmConfig& config,
                                         const void* weight, const void* x, int x_rows_max,
                                         const DecodeGemmBatch& batch) {
-  if (config.tokens < shape.m || (config.rows != 64 && config.rows != 128) || shape.n % 8 != 0 ||
+  if (config.tokens < 8 || (config.rows != 64 && config.rows != 128) || shape.n % 8 != 0 ||
       k_blocks(shape) == 0) {
     return internal_error("no decode GEMM for " + std::to_string(shape.m) + " x " + std::to_string(shape.n) +
                           " x " + std::to_string(shape.k) + " with " + to_string(config));
@@ -255,6 +270,12 @@ Result<DecodeGemmArgs> plan_decode_gemm(const DecodeGemmShape& shape, const Deco
 }
 
 Status launch_decode_gemm(const DecodeGemmArgs& args, cudaStream_t stream) {
+  const int out_stride = args.batch.out_stride > 0 ? args.batch.out_stride : args.shape.n;
+  const int n_out = args.n_out > 0 ? args.n_out : args.shape.n;
+  const bool quads = n_out % 4 == 0 && out_stride % 4 == 0 && args.batch.out_step % 4 == 0 &&
+                     reinterpret_cast<uintptr_t>(args.out) % 8 == 0 &&
+                     reinterpret_cast<uintptr_t>(args.out_f32) % 16 == 0;
+  const int chunks = (args.shape.m + args.config.tokens - 1) / args.config.tokens;
   const Params params{.weight = args.weight,
                       .x = args.x,
                       .weight_scale = args.weight_scale,
@@ -269,10 +290,16 @@ Status launch_decode_gemm(const DecodeGemmArgs& args, cudaStream_t stream) {
                       .stages = args.config.stages,
                       .x_step = args.batch.x_step,
                       .out_step = args.batch.out_step,
-                      .out_stride = args.batch.out_stride > 0 ? args.batch.out_stride : args.shape.n};
+                      .out_stride = out_stride,
+                      .batch = args.batch.count,
+                      .n_out = n_out,
+                      .bias = args.bias,
+                      .accumulate = args.accumulate,
+                      .quads = quads};
   const LaunchShape shape{
-      .grid = dim3(static_cast<unsigned>((args.shape.n + args.config.rows - 1) / args.config.rows),
-                   static_cast<unsigned>(args.config.split), static_cast<unsigned>(args.batch.count)),
+      .grid =
+          dim3(static_cast<unsigned>((args.shape.n + args.config.rows - 1) / args.config.rows),
+               static_cast<unsigned>(args.config.split), static_cast<unsigned>(args.batch.count * chunks)),
       .threads = args.config.rows * 2 + 32,
       .smem_bytes = args.config.smem_bytes,
       .cluster_y = args.config.split};

@@ -40,6 +40,9 @@ DecodeGemmConfig with_stages(DecodeGemmConfig config, int budget_bytes, int kblo
 // Pure: depends on the shape and the number of multiprocessors alone. tokens == 0: the shape is not
 // supported.
 DecodeGemmConfig choose_decode_gemm(const DecodeGemmShape& shape, int sm_count);
+// The same for any number of rows, in chunks of up to 128; K is split by N and K alone, so that a row's sums have one
+// order in every batch.
+DecodeGemmConfig choose_row_invariant_gemm(const DecodeGemmShape& shape, int sm_count);
 std::string to_string(const DecodeGemmConfig& config);
 
 }  // namespace gantry::sm90

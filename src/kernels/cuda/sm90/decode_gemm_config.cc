@@ -86,6 +86,15 @@ DecodeGemmConfig choose_decode_gemm(const DecodeGemmShape& shape, int sm_count) 
   return with_stages(best, three ? kSmemOfThree : kSmemOfTwo, blocks);
 }
 
+DecodeGemmConfig choose_row_invariant_gemm(const DecodeGemmShape& shape, int sm_count) {
+  DecodeGemmShape one = shape;
+  one.m = 1;
+  DecodeGemmConfig c = choose_decode_gemm(one, sm_count);
+  if (c.tokens == 0 || shape.m < 1) return {};
+  while (c.tokens < shape.m && c.tokens < 128) c.tokens *= 2;
+  return with_stages(c, kSmemOfTwo, k_blocks(shape));
+}
+
 std::string to_string(const DecodeGemmConfig& c) {
   return "tokens " + std::to_string(c.tokens) + " rows " + std::to_string(c.rows) + " split " +
          std::to_string(c.split) + " stages " + std::to_string(c.stages);

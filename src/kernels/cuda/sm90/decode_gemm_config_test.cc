@@ -64,6 +64,21 @@ TEST(DecodeGemmConfig, KnowsR1sShapes) {
   EXPECT_EQ(choice(128, 7168, 16384), (std::vector<int>{64, 2}));
 }
 
+TEST(DecodeGemmConfig, RowInvariantSplitsByWeightAlone) {
+  for (const auto& [n, k] : {std::pair{960, 576}, {576, 1536}, {3072, 576}, {49152, 576}, {2112, 7168}}) {
+    const DecodeGemmConfig one = choose_row_invariant_gemm({1, n, k, GemmType::kBf16}, kSmCount);
+    for (const int m : {1, 8, 9, 70, 128, 129, 2048}) {
+      const DecodeGemmConfig c = choose_row_invariant_gemm({m, n, k, GemmType::kBf16}, kSmCount);
+      EXPECT_EQ(c.split, one.split);
+      EXPECT_EQ(c.rows, one.rows);
+      EXPECT_TRUE(c.tokens >= m || c.tokens == 128);
+      EXPECT_GE(c.stages, 2);
+      EXPECT_LE(c.smem_bytes, kSmemMax);
+    }
+  }
+  EXPECT_EQ(choose_row_invariant_gemm({0, 64, 64, GemmType::kBf16}, kSmCount).tokens, 0);
+}
+
 TEST(DecodeGemmConfig, RefusesWhatTheKernelCannotDo) {
   EXPECT_EQ(choose_decode_gemm({0, 256, 256}, kSmCount).tokens, 0);
   EXPECT_EQ(choose_decode_gemm({129, 256, 256}, kSmCount).tokens, 0);

@@ -32,9 +32,12 @@ struct DecodeGemmArgs {
   int x_scale_stride = 0;               // >= config.tokens, a multiple of 4
   __nv_bfloat16* out = nullptr;         // [M, N]; or out_f32
   float* out_f32 = nullptr;
+  int n_out = 0;                // rows of W that are stored; 0: N
+  const float* bias = nullptr;  // [n_out]
+  bool accumulate = false;      // out_f32 += instead of =
 };
 
-// weight [N, K], x [rows_max, K] of the shape's type. Checks the shape; launches on the stream.
+// weight [N, K], x [rows_max, K] of the shape's type. More rows than config.tokens are as many launches side by side. Checks the shape; launches on the stream.
 Result<DecodeGemmArgs> plan_decode_gemm(const DecodeGemmShape& shape, const DecodeGemmConfig& config,
                                         const void* weight, const void* x, int x_rows_max,
                                         const DecodeGemmBatch& batch = {});

@@ -1,0 +1,226 @@
+// mla_project, mla_attend and moe.
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/kv_cache.h"
+#include "kernels/cuda/linear.h"
+#include "kernels/cuda/ops.h"
+#include "kernels/cuda/routing.h"
+#include "kernels/cuda/rows.h"
+#include "kernels/cuda/tile_gemm.h"
+#include "kernels/cuda/weight_layout.h"
+
+namespace gantry::cuda {
+namespace {
+
+struct TurnBuffers {
+  float* logits;  // [rows, experts]
+  Routing routing;
+  float* h;  // [slots, 2 width]
+  float* y;  // [slots, hidden]
+};
+
+size_t turn_bytes(int64_t rows, int64_t picks, int64_t experts, int64_t width, int64_t hidden) {
+  const int64_t slots = rows * picks;
+  return Scratch::size_of<float>(rows * experts) + 3 * Scratch::size_of<int32_t>(slots) +
+         Scratch::size_of<float>(slots) + Scratch::size_of<int32_t>(experts + 1) +
+         Scratch::size_of<float>(slots * 2 * width) + Scratch::size_of<float>(slots * hidden);
+}
+
+TurnBuffers take_turn(Scratch& scratch, int64_t rows, const MoeArgs& args) {
+  const int64_t slots = rows * args.gate.experts_per_token;
+  return {.logits = scratch.take<float>(rows * args.gate.experts),
+          .routing = {.ids = scratch.take<int32_t>(slots),
+                      .weights = scratch.take<float>(slots),
+                      .slot_of = scratch.take<int32_t>(slots),
+                      .token_of = scratch.take<int32_t>(slots),
+                      .offsets = scratch.take<int32_t>(args.gate.experts + 1)},
+          .h = scratch.take<float>(slots * 2 * args.down->cols),
+          .y = scratch.take<float>(slots * args.hidden)};
+}
+
+// Products of all experts' parts: each expert's slots times its part of `weight`.
+void expert_linear(State& state, const TurnBuffers& turn, const float* x, int64_t x_stride,
+                   const int32_t* x_rows, const PackedWeight& weight, float* out) {
+  int64_t column = 0;
+  for (int i = 0; i < weight.part_count; ++i) {
+    const PackedWeight::Part& part = weight.parts[static_cast<size_t>(i)];
+    state.note(
+        launch_tile_gemm({.x = x,
+                          .x_stride = x_stride,
+                          .x_rows = x_rows,
+                          .weight = part.data,
+                          .bf16 = part.dtype == DType::kBF16,
+                          .weight_stride = row_stride(part.dtype, weight.cols),
+                          .weight_entry_stride = part.batch_stride / dtype_info(part.dtype).block_bytes,
+                          .offsets = turn.routing.offsets,
+                          .n = part.rows,
+                          .k = weight.cols,
+                          .entries = weight.batch,
+                          .out = out + column,
+                          .out_stride = weight.rows},
+                         state.stream()));
+    column += part.rows;
+  }
+}
+
+void routed_experts(State& state, Scratch scratch, const MoeArgs& args, const float* normed, int64_t rows,
+                    float* out) {
+  const TurnBuffers turn = take_turn(scratch, rows, args);
+  const int64_t hidden = args.hidden, width = args.down->cols;
+  const int64_t slots = rows * args.gate.experts_per_token;
+  state.note(launch_tile_gemm({.x = normed,
+                               .x_stride = hidden,
+                               .weight = args.gate_weight,
+                               .weight_stride = hidden,
+                               .rows = rows,
+                               .n = args.gate.experts,
+                               .k = hidden,
+                               .out = turn.logits,
+                               .out_stride = args.gate.experts},
+                              state.stream()));
+  const GateArgs gate{turn.logits, args.gate_bias, args.gate, turn.routing};
+  state.note(launch_gate(gate, rows, state.stream()));
+  state.note(launch_sort_picks(gate, rows, state.stream()));
+  expert_linear(state, turn, normed, hidden, turn.routing.token_of, *args.gate_up, turn.h);
+  state.note(launch_swiglu({.gate_up = turn.h, .width = width, .f32 = turn.h, .f32_stride = 2 * width}, slots,
+                           state.stream()));
+  expert_linear(state, turn, turn.h, 2 * width, nullptr, *args.down, turn.y);
+  state.note(
+      launch_combine({turn.y, out, hidden, args.gate.experts_per_token, turn.routing}, rows, state.stream()));
+}
+
+}  // namespace
+
+void mla_project(const OpContext& context, const MlaProjectArgs& args) {
+  State& state = state_of(context);
+  const int64_t hidden = args.q_a_kv_a->cols;
+  const int64_t a_width = int64_t{args.q_lora} + args.latent + args.rope_dim;
+  const int64_t head_width = int64_t{args.nope} + args.rope_dim,
+                key_width = int64_t{args.latent} + args.rope_dim;
+  float* a = args.workspace;             // [R, q_lora + latent + rope]
+  float* q_b = a + args.rows * a_width;  // [R, heads, nope + rope]
+  const RowSource input{.x = args.x, .rows = args.rows, .cols = hidden, .stride = hidden, .norm = args.norm};
+  {
+    Scratch scratch(context.scratch);
+    linear(state, ready_rows(state, scratch, input, *args.q_a_kv_a), *args.q_a_kv_a, {a, a_width, false});
+  }
+  Scratch scratch(context.scratch);
+  const RowSource q_input = args.q_lora > 0 ? RowSource{.x = a,
+                                                        .rows = args.rows,
+                                                        .cols = args.q_lora,
+                                                        .stride = a_width,
+                                                        .norm = args.q_a_norm}
+                                            : input;
+  linear(state, ready_rows(state, scratch, q_input, *args.q_b), *args.q_b,
+         {q_b, args.heads * head_width, false});
+  state.note(launch_deliver_mla(state,
+                                {.a = a,
+                                 .a_stride = a_width,
+                                 .a_first = args.q_lora,
+                                 .norm = args.kv_a_norm,
+                                 .q_b = q_b,
+                                 .q = args.q,
+                                 .heads = args.heads,
+                                 .latent = args.latent,
+                                 .nope = args.nope,
+                                 .rope_dim = args.rope_dim,
+                                 .pairs = args.rope.pairs,
+                                 .interleaved = args.rope.interleaved,
+                                 .kv = args.kv},
+                                args.rows));
+  state.note(launch_tile_gemm({.x = q_b,
+                               .x_stride = args.heads * head_width,
+                               .x_entry_step = head_width,
+                               .weight = args.w_uk,
+                               .weight_stride = args.nope,
+                               .weight_entry_stride = int64_t{args.latent} * args.nope,
+                               .rows = args.rows,
+                               .n = args.latent,
+                               .k = args.nope,
+                               .entries = args.heads,
+                               .out = args.q,
+                               .out_stride = args.heads * key_width,
+                               .out_entry_step = key_width},
+                              state.stream()));
+}
+
+void mla_attend(const OpContext& context, const MlaAttendArgs& args) {
+  State& state = state_of(context);
+  Scratch scratch(context.scratch);
+  state.note(launch_attention(state, {.q = args.q,
+                                      .rows = args.rows,
+                                      .heads = args.heads,
+                                      .value_dim = args.latent,
+                                      .value_is_key = true,
+                                      .scale = args.scale,
+                                      .kv = args.kv,
+                                      .out = args.attended,
+                                      .partial = scratch.take<float>(kAttentionPartialFloatsMax)}));
+  state.note(launch_tile_gemm({.x = args.attended,
+                               .x_stride = int64_t{args.heads} * args.latent,
+                               .x_entry_step = args.latent,
+                               .weight = args.w_uv,
+                               .weight_stride = args.latent,
+                               .weight_entry_stride = int64_t{args.value_dim} * args.latent,
+                               .rows = args.rows,
+                               .n = args.value_dim,
+                               .k = args.latent,
+                               .entries = args.heads,
+                               .out = args.out,
+                               .out_stride = int64_t{args.heads} * args.value_dim,
+                               .out_entry_step = args.value_dim},
+                              state.stream()));
+}
+
+void moe(const OpContext& context, const MoeArgs& args) {
+  State& state = state_of(context);
+  const int64_t hidden = args.hidden;
+  float* normed = args.workspace;                   // [R, H]
+  float* shared_act = normed + args.rows * hidden;  // [R, 2 shared width]
+  // The shared expert reads what the routed ones may add to: args.x and args.out can be one.
+  state.note(launch_norm_rows({.x = args.x,
+                               .stride = hidden,
+                               .index = nullptr,
+                               .cols = hidden,
+                               .weight = args.norm.weight,
+                               .eps = args.norm.eps,
+                               .f32 = normed},
+                              args.rows, state.stream()));
+  const int64_t turn = routing_rows(args.gate.experts_per_token);
+  for (int64_t first = 0; first < args.rows; first += turn) {
+    const int64_t rows = args.rows - first < turn ? args.rows - first : turn;
+    routed_experts(state, Scratch(context.scratch), args, normed + first * hidden, rows,
+                   args.out + first * hidden);
+  }
+  if (args.shared_down == nullptr) return;
+  Scratch scratch(context.scratch);
+  const int64_t width = args.shared_down->cols;
+  const ReadyRows x =
+      ready_rows(state, scratch, {.x = normed, .rows = args.rows, .cols = hidden, .stride = hidden},
+                 *args.shared_gate_up);
+  linear(state, x, *args.shared_gate_up, {shared_act, 2 * width, false});
+  const ReadyRows h = take_ready_rows(scratch, args.rows, width, *args.shared_down);
+  state.note(launch_swiglu({.gate_up = shared_act,
+                            .width = width,
+                            .f32 = const_cast<float*>(h.f32),
+                            .f32_stride = h.f32_stride,
+                            .bf16 = h.bf16,
+                            .bf16_stride = h.bf16_stride},
+                           args.rows, state.stream()));
+  linear(state, h, *args.shared_down, {args.out, hidden, true});
+}
+
+size_t scratch_bytes(const ScratchSpec& spec) {
+  const size_t rows = 2 * ready_rows_bytes(spec.rows_max, spec.width_max);
+  const size_t head = ready_rows_bytes(spec.logit_rows_max, spec.width_max);
+  size_t experts = 0;
+  if (spec.experts > 0) {
+    experts = turn_bytes(routing_rows(spec.experts_per_token), spec.experts_per_token, spec.experts,
+                         spec.expert_width, spec.width_max);
+  }
+  const size_t attention = Scratch::size_of<float>(kAttentionPartialFloatsMax);
+  size_t most = rows > head ? rows : head;
+  most = most > experts ? most : experts;
+  return most > attention ? most : attention;
+}
+
+}  // namespace gantry::cuda
