@@ -9,6 +9,7 @@
 #include "cli/chat_client.h"
 #include "cli/command_line.h"
 #include "cli/commands.h"
+#include "loadgen/load_client.h"
 
 namespace gantry::cli {
 namespace {
@@ -64,7 +65,7 @@ class Printer {
 int run_chat(ChatOptions options) {
   const ChatClient client(options.url, options.api_key);
   if (options.model.empty()) {
-    auto model = client.first_model();
+    auto model = loadgen::first_model({.url = options.url, .api_key = options.api_key});
     if (!model.ok()) {
       std::fprintf(stderr, "gantry chat: %s\n", model.status().message().c_str());
       return 1;

@@ -1,5 +1,9 @@
 #include "cli/model_host.h"
 
+#include <sched.h>
+
+#include <algorithm>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/local_replica.h"
@@ -27,6 +31,12 @@ SamplingDefaults sampling_defaults(const nlohmann::json& generation_config) {
 }
 
 }  // namespace
+
+int usable_cores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
 
 Result<std::unique_ptr<ModelHost>> ModelHost::load(const ResolvedModel& model, const ServeOptions& options,
                                                    uint64_t kv_cache_bytes, const ComputeResources& resources,

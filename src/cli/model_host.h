@@ -27,6 +27,9 @@ struct ComputeResources {
   FairMutex* pool_turn = nullptr;
 };
 
+// Cores that this process may run on.
+int usable_cores();
+
 class ModelHost {
  public:
   using OnProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;

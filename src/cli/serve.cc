@@ -1,7 +1,6 @@
 // `gantry serve`: listens at once (health shows the loading), loads the models in order, serves until SIGTERM
 // or SIGINT.
 #include <pthread.h>
-#include <sched.h>
 
 #include <atomic>
 #include <csignal>
@@ -23,12 +22,6 @@ namespace gantry::cli {
 namespace {
 
 constexpr std::chrono::seconds kFirstTokenLimit{60};
-
-int usable_cores() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
-}
 
 // Blocked in every thread, so that only wait_for_signal() takes them: a hundred SIGTERMs are one drain.
 sigset_t block_signals() {

@@ -15,15 +15,11 @@ Status check_range(const char* flag, int64_t value, int64_t low, int64_t high) {
 
 }  // namespace
 
-void add_serve_flags(CLI::App& app, ServeOptions& o) {
+void add_engine_flags(CLI::App& app, ServeOptions& o) {
   app.add_option("models,--model", o.models,
                  "Folders with config.json and safetensors, .gguf files, ORG/NAME of the hub, r1-tiny (the "
                  "default) or smollm2");
-  add_flag(app, "--served-model-name", o.served_model_names, "Names the API uses, one per model, in order");
   add_flag(app, "--revision", o.revision, "Branch, tag or commit of models of the hub; default main");
-  add_flag(app, "--host", o.host, "Address to listen on");
-  add_flag(app, "--port", o.port, "Port to listen on; 0 takes a free one and prints it");
-  add_flag(app, "--api-key", o.api_keys, "Keys that clients of /v1 must send; none: no key is asked for");
   add_flag(app, "--dtype", o.dtype,
            "auto (the fast path of the weights' format), float32 (exact parity mode)")
       ->check(CLI::IsMember({"auto", "float32"}));
@@ -43,6 +39,14 @@ void add_serve_flags(CLI::App& app, ServeOptions& o) {
   add_flag(app, "--gpu-memory-utilization", o.gpu_memory_utilization,
            "Share of memory that the process may use, on a CPU of RAM: the KV cache gets what is left of it; "
            "0: off");
+}
+
+void add_serve_flags(CLI::App& app, ServeOptions& o) {
+  add_engine_flags(app, o);
+  add_flag(app, "--served-model-name", o.served_model_names, "Names the API uses, one per model, in order");
+  add_flag(app, "--host", o.host, "Address to listen on");
+  add_flag(app, "--port", o.port, "Port to listen on; 0 takes a free one and prints it");
+  add_flag(app, "--api-key", o.api_keys, "Keys that clients of /v1 must send; none: no key is asked for");
   add_flag(app, "--metrics-compat", o.metrics_compat, "vllm: also serve vLLM's metric names")
       ->check(CLI::IsMember({"none", "vllm"}));
   add_flag(app, "--log-level", o.log_level, "trace, debug, info, warning, error, off")

@@ -34,7 +34,8 @@ struct ServeOptions {
   double shutdown_timeout_s = 20;
 };
 
-// Adds the flags to `app`; `options` outlives it.
+// Add flags to `app`; `options` outlives it. The engine's: models, device, batch, KV cache. serve's are more.
+void add_engine_flags(CLI::App& app, ServeOptions& options);
 void add_serve_flags(CLI::App& app, ServeOptions& options);
 // Ranges, and combinations that are not supported; the error names the flag and what would be right.
 Status validate(const ServeOptions& options);

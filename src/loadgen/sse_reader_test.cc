@@ -1,8 +1,10 @@
-#include "cli/chat_client.h"
+#include "loadgen/sse_reader.h"
 
 #include <gtest/gtest.h>
 
-namespace gantry::cli {
+#include <vector>
+
+namespace gantry::loadgen {
 namespace {
 
 TEST(SseReader, GivesTheSamePayloadsHoweverTheBytesAreCut) {
@@ -27,4 +29,4 @@ TEST(SseReader, ALineWithoutEndIsRefused) {
 }
 
 }  // namespace
-}  // namespace gantry::cli
+}  // namespace gantry::loadgen
