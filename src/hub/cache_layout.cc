@@ -17,11 +17,6 @@
 namespace gantry::hub {
 namespace {
 
-// Cache Directory Tagging Specification: the first line is the signature that backup tools look for.
-constexpr std::string_view kCacheTag =
-    "Signature: 8a477f597d28d172789f06886806bc55\n"
-    "# This folder is a cache of models, shared by Gantry and huggingface_hub.\n";
-
 constexpr size_t kRefBytesMax = 256;
 
 // From snapshots/COMMIT/PATH to the blob.
@@ -81,9 +76,7 @@ std::string CacheLayout::ref(const std::string& revision) const {
 Status CacheLayout::create(const std::string& commit) const {
   GANTRY_RETURN_IF_ERROR(create_folders(fmt::format("{}/{}/blobs", cache_dir_, folder_name_)));
   GANTRY_RETURN_IF_ERROR(create_folders(fmt::format("{}/.locks/{}", cache_dir_, folder_name_)));
-  GANTRY_RETURN_IF_ERROR(create_folders(snapshot(commit)));
-  const std::string tag = cache_dir_ + "/CACHEDIR.TAG";
-  return path_exists(tag) ? Status() : write_whole(tag, kCacheTag);
+  return create_folders(snapshot(commit));
 }
 
 bool CacheLayout::has_blob(const std::string& etag, uint64_t size) const {

@@ -24,7 +24,7 @@ class CacheLayout {
   std::string snapshot(const std::string& commit) const;
   std::string ref(const std::string& revision) const;
 
-  // Creates blobs, this commit's snapshot folder and the locks' folder, and tags the cache for backup tools.
+  // Creates blobs, this commit's snapshot folder and the locks' folder.
   Status create(const std::string& commit) const;
   // Whether a blob of that size is there. A link into the store that repositories share counts.
   bool has_blob(const std::string& etag, uint64_t size) const;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -100,6 +101,8 @@ Status execute_pull(const Settings& settings, const PullRequest& request, const 
   // What is cached and linked is left alone, so that a cache that cannot be written still serves it.
   std::vector<PlannedFile> to_do;
   for (const PlannedFile& planned : plan.files) {
+    // Another program finished what a process before this one began.
+    if (planned.cached) ::unlink(cache.partial(planned.file.etag).c_str());
     if (!planned.cached || !cache.is_linked(plan.commit, planned.file.path, planned.file.etag))
       to_do.push_back(planned);
   }

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from fake_hub import Answer
 
 EVERYTHING = ["--include", "*"]
 
@@ -60,6 +61,18 @@ def test_gantry_opens_huggingface_hubs_cache(hub, cache):
     asked = len(hub.requests)
     assert str(cache.pull_ok(hub, HF_HUB_OFFLINE="1")) == snapshot
     assert len(hub.requests) == asked
+
+
+def test_a_partial_file_of_gantry_does_not_mislead_huggingface_hub(large_hub, cache):
+    """Nor does it stay once huggingface_hub has fetched the file."""
+    large_hub.fault(lambda r: r.range, lambda request, answer: Answer(403))
+    cache.pull_fails(large_hub)
+    assert large_hub.entries["model.safetensors"].etag + ".gantry.incomplete" in cache.partials()
+    large_hub.faults.clear()
+    huggingface(cache, large_hub, 'print(json.dumps(snapshot_download("org/tiny")))')
+    cache.check()
+    cache.pull_ok(large_hub)
+    assert cache.partials() == []
 
 
 def tree(root):
