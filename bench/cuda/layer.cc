@@ -29,7 +29,7 @@ struct HostWeight {
         at += shape.elements();
       }
     }
-    const WeightSpec spec{.parts = views, .batch = batch};
+    const WeightSpec spec{.parts = views, .compute = Compute::kF32, .batch = batch};
     const Backend* backend = cpu_backend("reference").value();
     storage.resize(backend->packed_bytes(spec));
     packed = backend->prepare(spec, storage).value();
@@ -76,8 +76,10 @@ void check_layer(Report& report, const LayerShape& s) {
   const HostWeight experts_up({gate_up.begin(), routed_up}, two, s.experts);
   const HostWeight experts_down({down.begin(), routed_down}, one, s.experts);
   const HostWeight shared_up({routed_up, gate_up.end()}, two), shared_down({routed_down, down.end()}, one);
-  const std::vector<float> w_uk = from_bf16(layer.w_uk.download()), w_uv = from_bf16(layer.w_uv.download());
-  const std::vector<float> gate = from_bf16(layer.gate.download()), bias = layer.gate_bias.download();
+  const HostWeight w_uk(from_bf16(layer.w_uk.download()), {Shape{kMlaValue, LayerShape::kNope}}, s.heads);
+  const HostWeight w_uv(from_bf16(layer.w_uv.download()), {Shape{LayerShape::kValue, kMlaValue}}, s.heads);
+  const HostWeight gate(from_bf16(layer.gate.download()), {Shape{s.experts, s.hidden}});
+  const std::vector<float> bias = layer.gate_bias.download();
   const std::vector<float> in_gain = layer.input_gain.download(), q_gain = layer.q_a_gain.download(),
                            kv_gain = layer.kv_gain.download(), post_gain = layer.post_gain.download();
   const std::vector<float> cos = act.cos.download(), sin = act.sin.download();
@@ -112,7 +114,7 @@ void check_layer(Report& report, const LayerShape& s) {
                              .q_a_norm = {q_gain.data(), 1e-6f},
                              .q_b = &q_b.packed,
                              .kv_a_norm = {kv_gain.data(), 1e-6f},
-                             .w_uk = w_uk.data(),
+                             .w_uk = &w_uk.packed,
                              .heads = s.heads,
                              .q_lora = s.q_lora,
                              .latent = kMlaValue,
@@ -131,7 +133,7 @@ void check_layer(Report& report, const LayerShape& s) {
                             .latent = kMlaValue,
                             .value_dim = LayerShape::kValue,
                             .scale = 0.135234f,
-                            .w_uv = w_uv.data(),
+                            .w_uv = &w_uv.packed,
                             .segments = segments,
                             .kv = kv,
                             .attended = attended.data(),
@@ -143,7 +145,7 @@ void check_layer(Report& report, const LayerShape& s) {
                      .rows = s.batch,
                      .hidden = s.hidden,
                      .norm = {post_gain.data(), 1e-6f},
-                     .gate_weight = gate.data(),
+                     .gate_weight = &gate.packed,
                      .gate_bias = bias.data(),
                      .gate = {.experts = s.experts,
                               .experts_per_token = s.experts_per_token,

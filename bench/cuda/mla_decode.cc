@@ -79,7 +79,12 @@ void check_one(Report& report, int heads, const std::vector<int32_t>& lengths, i
   for (int b = 0; b < batch; ++b) {
     segments.push_back({b, 1, lengths[static_cast<size_t>(b)] - 1, &tables[static_cast<size_t>(b * blocks)]});
   }
-  const std::vector<float> w_uv(static_cast<size_t>(heads) * kMlaValue);
+  const std::vector<float> zeros(kMlaValue);
+  const std::vector<TensorView> heads_w_uv(static_cast<size_t>(heads),
+                                           {zeros.data(), DType::kF32, Shape{1, kMlaValue}});
+  const WeightSpec spec{.parts = heads_w_uv, .batch = heads};
+  std::vector<std::byte> storage(backend->packed_bytes(spec));
+  const PackedWeight w_uv = backend->prepare(spec, storage).value();
   std::vector<float> attended(rows * kMlaValue), unused(rows);
   ops::mla_attend({backend, &pool, std::span(scratch).subspan(offset)},
                   {.q = q.data(),
@@ -88,7 +93,7 @@ void check_one(Report& report, int heads, const std::vector<int32_t>& lengths, i
                    .latent = kMlaValue,
                    .value_dim = 1,
                    .scale = kScale,
-                   .w_uv = w_uv.data(),
+                   .w_uv = &w_uv,
                    .segments = segments,
                    .kv = {{DType::kBF16, 1, kMlaKey, 0}, cache.data(), 64 * kMlaKey * 2},
                    .attended = attended.data(),

@@ -29,7 +29,11 @@ Floats run_linear(const TestContext& context, TestWeight& weight, const LinearCa
   return out;
 }
 
-constexpr Compute kComputes[] = {Compute::kAuto, Compute::kF32};
+// Rounded activations are a matter of the CPU backends.
+std::vector<Compute> computes_of(const Backend& backend) {
+  if (backend.memory != nullptr) return {Compute::kAuto, Compute::kF32};
+  return {Compute::kAuto, Compute::kF32, Compute::kF8, Compute::kF8PowerOfTwo};
+}
 
 TEST_P(LinearOps, NormMatchesReferenceAndARowIsTheSameBitsInEveryBatch) {
   Rng rng(10);
@@ -76,7 +80,7 @@ TEST_P(LinearOps, NormLinearMatchesReference) {
     if (!is_quantized(dtype)) widths.insert(widths.end(), {1, 7, 19, 80, 333});
     for (const int64_t cols : widths) {
       for (const int64_t rows_out : {1, 7, 129}) {
-        for (const Compute compute : kComputes) {
+        for (const Compute compute : computes_of(*GetParam())) {
           TestWeight weight(rng, {.parts = {{dtype, rows_out}, {DType::kF32, 3}},
                                   .cols = cols,
                                   .bias = rows_out == 7,
@@ -115,7 +119,7 @@ TEST_P(LinearOps, NormLinearSurvivesHostileRows) {
   for (const auto& row : hostile) x.insert(x.end(), row.begin(), row.end());
   const Floats gain = rng.normals(kCols);
   for (const DType dtype : kWeightDTypes) {
-    for (const Compute compute : kComputes) {
+    for (const Compute compute : computes_of(*GetParam())) {
       TestWeight weight(rng, {.parts = {{dtype, kOut}}, .cols = kCols, .compute = compute});
       for (const bool norm : {false, true}) {
         const LinearCase c{x, static_cast<int64_t>(hostile.size()), norm ? gain.data() : nullptr};
@@ -154,7 +158,7 @@ TEST_P(LinearOps, ARowIsTheSameBitsInEveryBatch) {
   Rng rng(13);
   constexpr int64_t kRows = 70;
   for (const DType dtype : kWeightDTypes) {
-    for (const Compute compute : kComputes) {
+    for (const Compute compute : computes_of(*GetParam())) {
       const int64_t cols = dtype_info(dtype).block_elements > 32 ? 512 : is_quantized(dtype) ? 576 : 333;
       TestWeight weight(rng, {.parts = {{dtype, 45}, {DType::kF32, 2}}, .cols = cols, .compute = compute});
       const Floats x = rng.normals(kRows * cols), gain = rng.normals(cols);
@@ -207,7 +211,7 @@ TEST_P(LinearOps, MlpMatchesReferenceAndKeepsRowsApart) {
   constexpr int64_t kRows = 70;
   const TestContext one(GetParam(), 1), four(GetParam(), 4), reference(cpu_backend("reference").value());
   for (const DType dtype : kWeightDTypes) {
-    for (const Compute compute : kComputes) {
+    for (const Compute compute : computes_of(*GetParam())) {
       const int64_t hidden = dtype_info(dtype).block_elements > 32 ? 256 : 192;
       const int64_t width = dtype_info(dtype).block_elements > 32 ? 512 : 288;
       MlpWeights w{

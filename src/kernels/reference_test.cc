@@ -230,8 +230,8 @@ TEST_P(ReferenceMla, EqualsTheUnabsorbedForm) {
   a_parts.push_back({DType::kF32, kLatent + kRope});
   TestWeight a(rng, {.parts = a_parts, .cols = kHidden});
   TestWeight q_b(rng, {.parts = {{DType::kF32, kHeads * kHeadWidth}}, .cols = q_lora > 0 ? q_lora : kHidden});
-  const Floats w_uk = rng.normals(kHeads * kLatent * kNope, 0.3f);
-  const Floats w_uv = rng.normals(kHeads * kValue * kLatent, 0.3f);
+  TestWeight w_uk_weight(rng, {.parts = {{DType::kF32, kLatent}}, .cols = kNope, .batch = kHeads});
+  TestWeight w_uv_weight(rng, {.parts = {{DType::kF32, kValue}}, .cols = kLatent, .batch = kHeads});
   const Floats x = rng.normals(kTokens * kHidden), gain = rng.normals(kHidden);
   const Floats q_gain = rng.normals(std::max(q_lora, 1)), kv_gain = rng.normals(kLatent);
   std::vector<int32_t> positions(kTokens);
@@ -249,7 +249,7 @@ TEST_P(ReferenceMla, EqualsTheUnabsorbedForm) {
                               .q_a_norm = {q_gain.data(), 1e-6f},
                               .q_b = q_b.pack(context.backend()),
                               .kv_a_norm = {kv_gain.data(), 1e-6f},
-                              .w_uk = w_uk.data(),
+                              .w_uk = w_uk_weight.pack(context.backend()),
                               .heads = kHeads,
                               .q_lora = q_lora,
                               .latent = kLatent,
@@ -266,7 +266,7 @@ TEST_P(ReferenceMla, EqualsTheUnabsorbedForm) {
                              .latent = kLatent,
                              .value_dim = kValue,
                              .scale = 0.3f,
-                             .w_uv = w_uv.data(),
+                             .w_uv = w_uv_weight.pack(context.backend()),
                              .segments = segments,
                              .kv = kv.view(),
                              .attended = attended.data(),
@@ -285,10 +285,11 @@ TEST_P(ReferenceMla, EqualsTheUnabsorbedForm) {
     rope_double(k_pe.data(), t, kRope / 2, true);
     for (int h = 0; h < kHeads; ++h) {
       const auto head = static_cast<size_t>(h);
-      Doubles key(kNope), value = times(row_of(w_uv, h, kValue * kLatent), latent);
+      const Floats w_uk = w_uk_weight.dense(h);
+      Doubles key(kNope), value = times(w_uv_weight.dense(h), latent);
       for (size_t n = 0; n < kNope; ++n) {
         for (size_t l = 0; l < kLatent; ++l) {
-          key[n] += static_cast<double>(w_uk[(head * kLatent + l) * kNope + n]) * latent[l];
+          key[n] += static_cast<double>(w_uk[l * kNope + n]) * latent[l];
         }
       }
       key.insert(key.end(), k_pe.begin(), k_pe.end());
@@ -314,14 +315,16 @@ TEST(Reference, MoeIsTheFormula) {
   TestWeight shared_gate_up(rng,
                             {.parts = {{DType::kF32, kShared}, {DType::kF32, kShared}}, .cols = kHidden});
   TestWeight shared_down(rng, {.parts = {{DType::kF32, kHidden}}, .cols = kShared});
-  const Floats gate = rng.normals(kExperts * kHidden), bias = rng.normals(kExperts, 0.3f);
+  TestWeight gate(
+      rng, {.parts = {{DType::kF32, kExperts}}, .cols = kHidden, .compute = Compute::kF32, .sigma = 1});
+  const Floats bias = rng.normals(kExperts, 0.3f);
   const Floats x = rng.normals(kRows * kHidden), gain = rng.normals(kHidden);
   Floats out = x, workspace = poisoned(kRows * (2 * kShared + kHidden));
   ops::moe(*context, {.x = x.data(),
                       .rows = kRows,
                       .hidden = kHidden,
                       .norm = {gain.data(), 1e-6f},
-                      .gate_weight = gate.data(),
+                      .gate_weight = gate.pack(context.backend()),
                       .gate_bias = bias.data(),
                       .gate = {.experts = kExperts, .experts_per_token = 3, .scaling = 2.5f},
                       .gate_up = gate_up.pack(context.backend()),
@@ -332,7 +335,7 @@ TEST(Reference, MoeIsTheFormula) {
                       .out = out.data()});
   for (int64_t r = 0; r < kRows; ++r) {
     const Doubles normed = norm_double(to_double(row_of(x, r, kHidden)), gain, 1e-6);
-    const Doubles logits = times(gate, normed);
+    const Doubles logits = times(gate.dense(), normed);
     std::vector<size_t> order(kExperts);
     std::iota(order.begin(), order.end(), size_t{0});
     std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {

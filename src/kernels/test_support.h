@@ -19,6 +19,7 @@
 
 #include "base/limits.h"
 #include "kernels/ops/ops.h"
+#include "kernels/ops/round_activations.h"
 #include "tensor/convert.h"
 
 namespace gantry::kernel_test {
@@ -421,6 +422,8 @@ inline bool same_bits(std::span<const float> a, std::span<const float> b) {
 // about 4.5 standard deviations.
 inline double linear_tolerance(DType dtype, Compute compute) {
   if (compute == Compute::kF32 || dtype == DType::kF32) return 1e-5;
+  // A norm that differs in its last bit may tip a rounding to e4m3, which is a sixteenth of that value.
+  if (rounds_activations(compute, dtype)) return 5e-2;
   if (!is_quantized(dtype)) return 1.5e-2;
   return 5e-2;
 }

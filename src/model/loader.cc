@@ -65,24 +65,15 @@ Result<std::span<float>> Loader::floats(int64_t count) {
   return std::span<float>{reinterpret_cast<float*>(bytes.data()), static_cast<size_t>(count)};
 }
 
-Result<std::span<const float>> Loader::values_f32(const std::string& name, const Shape& shape) {
-  GANTRY_ASSIGN_OR_RETURN(const TensorView view, find(name, shape));
-  GANTRY_ASSIGN_OR_RETURN(const std::span<float> values, floats(shape.elements()));
+Result<std::span<const float>> Loader::vector_f32(const std::string& name, int64_t size) {
+  GANTRY_ASSIGN_OR_RETURN(const TensorView view, find(name, Shape{size}));
+  GANTRY_ASSIGN_OR_RETURN(const std::span<float> values, floats(size));
   dequantize(view, 0, values);
   return std::span<const float>(values);
 }
 
-Result<std::span<const float>> Loader::vector_f32(const std::string& name, int64_t size) {
-  return values_f32(name, Shape{size});
-}
-
-Result<std::span<const float>> Loader::matrix_f32(const std::string& name, int64_t rows, int64_t cols) {
-  return values_f32(name, Shape{rows, cols});
-}
-
-Result<std::span<const float>> Loader::matrices_f32(const std::string& name, int64_t count, int64_t rows,
-                                                    int64_t cols) {
-  return values_f32(name, Shape{count, rows, cols});
+Result<TensorView> Loader::matrices(const std::string& name, int64_t count, int64_t rows, int64_t cols) {
+  return find(name, Shape{count, rows, cols});
 }
 
 Result<const float*> Loader::place(std::span<const float> values) {
@@ -119,7 +110,8 @@ Result<PackedWeight> Loader::pack(const WeightSpec& spec, const std::string& nam
   return packed;
 }
 
-Result<PackedWeight> Loader::linear(std::span<const LinearPart> parts, int64_t cols) {
+Result<PackedWeight> Loader::linear(std::span<const LinearPart> parts, int64_t cols,
+                                    std::optional<Compute> compute) {
   std::vector<TensorView> weights, scales;
   std::vector<TensorView> biases(parts.size());
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -131,8 +123,9 @@ Result<PackedWeight> Loader::linear(std::span<const LinearPart> parts, int64_t c
     GANTRY_ASSIGN_OR_RETURN(const std::span<const float> bias, vector_f32(part.name + ".bias", part.rows));
     biases[i] = {bias.data(), DType::kF32, Shape{part.rows}};
   }
-  return pack({.parts = weights, .biases = biases, .scales = scales, .compute = options_.compute},
-              parts[0].name);
+  return pack(
+      {.parts = weights, .biases = biases, .scales = scales, .compute = compute.value_or(options_.compute)},
+      parts[0].name);
 }
 
 Result<PackedWeight> Loader::experts(const std::string& prefix, int64_t count,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -40,30 +41,28 @@ class Loader {
 
   // A matrix in the file's bytes. kDataLoss: missing or misshapen; kUnimplemented: a dtype no op reads.
   Result<TensorView> matrix(const std::string& name, int64_t rows, int64_t cols);
+  // [count, rows, cols]
+  Result<TensorView> matrices(const std::string& name, int64_t count, int64_t rows, int64_t cols);
   // `module`.weight, which may be FP8 with `module`.weight_scale_inv.
   Result<WeightViews> weight(const std::string& module, int64_t rows, int64_t cols);
   // Values as f32 on the host, of the loader's time of life where the backend has a memory of its own.
   Result<std::span<const float>> vector_f32(const std::string& name, int64_t size);
-  Result<std::span<const float>> matrix_f32(const std::string& name, int64_t rows, int64_t cols);
-  // [count, rows, cols]
-  Result<std::span<const float>> matrices_f32(const std::string& name, int64_t count, int64_t rows,
-                                              int64_t cols);
   // Values where the ops read them, in the arena.
   Result<const float*> place(std::span<const float> values);
   Result<Norm> norm(const std::string& name, int64_t width, float eps);
   // matrix(), where the ops read it.
   Result<TensorView> table(const std::string& name, int64_t rows, int64_t cols);
 
-  // The parts, stacked and packed by the backend.
-  Result<PackedWeight> linear(std::span<const LinearPart> parts, int64_t cols);
+  // The parts, stacked and packed by the backend; the load options' compute, or the one given.
+  Result<PackedWeight> linear(std::span<const LinearPart> parts, int64_t cols,
+                              std::optional<Compute> compute = std::nullopt);
   // Entry e stacks the parts named `prefix` + e + "." + part.name; parts have no bias.
   Result<PackedWeight> experts(const std::string& prefix, int64_t count, std::span<const LinearPart> parts,
                                int64_t cols);
 
+  Compute compute() const { return options_.compute; }
   // A weight that the model derives at load; `module` is for messages.
   Result<PackedWeight> pack(const WeightSpec& spec, const std::string& module);
-  // Floats on the host for values that the model derives at load; place() puts them where the ops read them.
-  Result<std::span<float>> floats(int64_t count);
 
   // Tensors that the file may hold and the model does not read.
   void ignore(std::string_view name);
@@ -77,8 +76,9 @@ class Loader {
   int64_t width_max() const { return width_max_; }
 
  private:
+  // Floats on the host; place() puts them where the ops read them.
+  Result<std::span<float>> floats(int64_t count);
   Result<TensorView> find(const std::string& name, const Shape& shape, bool scaled = false);
-  Result<std::span<const float>> values_f32(const std::string& name, const Shape& shape);
 
   const WeightSource& source_;
   const LoadOptions& options_;

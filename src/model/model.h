@@ -63,7 +63,7 @@ class KvStore {
 struct LoadOptions {
   const Backend* backend = nullptr;
   ThreadPool* pool = nullptr;
-  Compute compute = Compute::kAuto;  // --dtype float32: kF32
+  Compute compute = Compute::kAuto;  // --dtype float32: kF32; kF8: with the checkpoint's scale_fmt
   DType kv_dtype = DType::kF16;      // kF32 with Compute::kF32
   int32_t rows_max = 0;              // the most rows a batch may have (max_num_batched_tokens)
   int32_t logit_rows_max = 0;

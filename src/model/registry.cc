@@ -38,9 +38,13 @@ Result<std::unique_ptr<Model>> load_model(const WeightSource& source, const Load
             source.path()),
         "num_speculative_tokens");
   }
+  LoadOptions loaded = options;
+  if (options.compute == Compute::kF8 && config->fp8 && config->fp8->power_of_two_scales) {
+    loaded.compute = Compute::kF8PowerOfTwo;
+  }
   for (const Entry& entry : kModels) {
     if (entry.architecture != config->architecture) continue;
-    return entry.load(source, options, std::move(*config));
+    return entry.load(source, loaded, std::move(*config));
   }
   return internal_error("no loader for architecture " + config->architecture);
 }

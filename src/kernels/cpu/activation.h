@@ -14,8 +14,9 @@ enum class ActivationKind : uint8_t {
   kF32,
   kBF16,  // columns padded to even with zero
   kInt8,  // Int8Block for each 32 columns
+  kF8,    // f32 values that finish_rows() rounds (ops/round_activations.h)
 };
-inline constexpr int kActivationKinds = 3;
+inline constexpr int kActivationKinds = 4;
 
 // 32 activations x = scale * q, to nearest. The sums serve weights with an offset or a minimum:
 // sum (q_w - offset) q = sum q_w q + offset * neg_sum;  sum (d q_w + m) x = d scale sum q_w q + m scaled_sum.
@@ -30,8 +31,8 @@ static_assert(sizeof(Int8Block) == 48);
 
 // Bytes of one activation row of `cols` columns, a multiple of 64.
 inline int64_t activation_stride(ActivationKind kind, int64_t cols) {
-  const int64_t bytes = kind == ActivationKind::kF32    ? cols * 4
-                        : kind == ActivationKind::kBF16 ? (cols + 1) / 2 * 4
+  const int64_t bytes = kind == ActivationKind::kF32 || kind == ActivationKind::kF8 ? cols * 4
+                        : kind == ActivationKind::kBF16                             ? (cols + 1) / 2 * 4
                                                         : cols / 32 * static_cast<int64_t>(sizeof(Int8Block));
   return (bytes + 63) / 64 * 64;
 }

@@ -20,7 +20,8 @@ namespace cpu {
 namespace {
 
 size_t scratch_bytes(const ScratchSpec& spec) {
-  return std::max({dense_scratch_bytes(spec), attention_scratch_bytes(spec), moe_scratch_bytes(spec)});
+  return std::max({dense_scratch_bytes(spec), attention_scratch_bytes(spec), mla_scratch_bytes(spec),
+                   moe_scratch_bytes(spec)});
 }
 
 CpuBackend make_backend(std::string_view name, const MicroKernels* micro) {

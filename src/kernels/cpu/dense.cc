@@ -113,7 +113,7 @@ void norm_linear(const OpContext& context, const NormLinearArgs& args) {
                            .cols = weight.cols,
                            .stride = weight.cols,
                            .norm = args.norm};
-    const LinearInput input = prepare_rows(context, scratch, source, kinds_of(micro_of(context), weight));
+    const LinearInput input = prepare_rows(context, scratch, source, weight);
     linear(context, input, weight,
            {.data = args.out + first * weight.rows, .stride = weight.rows, .accumulate = args.accumulate});
   });
@@ -129,7 +129,7 @@ void qkv_project(const OpContext& context, const QkvProjectArgs& args) {
     find_slots(args.segments, first, rows, slots);
     const RowSource source{
         .x = args.x + first * hidden, .rows = rows, .cols = hidden, .stride = hidden, .norm = args.norm};
-    const LinearInput input = prepare_rows(context, scratch, source, kinds_of(micro, *args.weight));
+    const LinearInput input = prepare_rows(context, scratch, source, *args.weight);
     const QkvTurn turn{micro, args, input, slots, first};
     const int64_t row_chunks = ceil_div(rows, kQkvRows);
     const bool fused = turn.heads_are_panels();
@@ -155,8 +155,8 @@ void mlp(const OpContext& context, const MlpArgs& args) {
     Scratch scratch(context.scratch);
     const RowSource source{
         .x = args.x + first * hidden, .rows = rows, .cols = hidden, .stride = hidden, .norm = args.norm};
-    const LinearInput input = prepare_rows(context, scratch, source, kinds_of(micro, *args.gate_up));
-    const LinearInput h = take_rows(scratch, kinds_of(micro, *args.down), rows, width);
+    const LinearInput input = prepare_rows(context, scratch, source, *args.gate_up);
+    const LinearInput h = take_rows(scratch, micro, *args.down, rows);
     float* threads_scratch = scratch.take<float>(context.pool->size() * kSwigluScratch);
     const int64_t units = swiglu_units(width);
     const Chunking chunking = choose_chunks({.panels = units,
@@ -177,6 +177,7 @@ void mlp(const OpContext& context, const MlpArgs& args) {
                                                .scratch = threads_scratch + thread * kSwigluScratch});
                                  }
                                });
+    finish_rows(context, h);
     linear(context, h, *args.down,
            {.data = args.out + first * out_width, .stride = out_width, .accumulate = args.accumulate});
   });
@@ -192,7 +193,7 @@ void head(const OpContext& context, const HeadArgs& args) {
                            .stride = weight.cols,
                            .index = args.rows.data() + first,
                            .norm = args.norm};
-    const LinearInput input = prepare_rows(context, scratch, source, kinds_of(micro_of(context), weight));
+    const LinearInput input = prepare_rows(context, scratch, source, weight);
     linear(context, input, weight,
            {.data = args.out + first * weight.rows, .stride = weight.rows, .accumulate = false});
   });

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/cpu/weight_layout.h"
+#include "kernels/ops/round_activations.h"
 
 namespace gantry::cpu {
 namespace {
@@ -20,12 +21,27 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 size_t index_of(ActivationKind kind) { return static_cast<size_t>(kind); }
 
-constexpr ActivationKind kKinds[] = {ActivationKind::kF32, ActivationKind::kBF16, ActivationKind::kInt8};
+constexpr ActivationKind kKinds[] = {ActivationKind::kF32, ActivationKind::kBF16, ActivationKind::kInt8,
+                                     ActivationKind::kF8};
+
+LinearInput take_kinds(Scratch& scratch, KindSet kinds, int64_t rows, int64_t cols) {
+  LinearInput input;
+  input.rows = rows;
+  input.cols = cols;
+  for (const ActivationKind kind : kKinds) {
+    if (!kinds.has(kind)) continue;
+    input.stride[index_of(kind)] = activation_stride(kind, cols);
+    input.data[index_of(kind)] = scratch.take<std::byte>(rows * input.stride[index_of(kind)]);
+  }
+  return input;
+}
 
 }  // namespace
 
 ActivationKind kind_of(const MicroKernels& micro, const PackedWeight& weight, int part) {
-  const auto dtype = static_cast<size_t>(weight.parts[static_cast<size_t>(part)].dtype);
+  const DType part_dtype = weight.parts[static_cast<size_t>(part)].dtype;
+  const auto dtype = static_cast<size_t>(part_dtype);
+  if (rounds_activations(weight.compute, part_dtype)) return ActivationKind::kF8;
   const bool fast = weight.compute == Compute::kAuto && micro.gemm_fast[dtype] != nullptr;
   return fast ? micro.fast_kind[dtype] : ActivationKind::kF32;
 }
@@ -36,15 +52,9 @@ KindSet kinds_of(const MicroKernels& micro, const PackedWeight& weight) {
   return kinds;
 }
 
-LinearInput take_rows(Scratch& scratch, KindSet kinds, int64_t rows, int64_t cols) {
-  LinearInput input;
-  input.rows = rows;
-  input.cols = cols;
-  for (const ActivationKind kind : kKinds) {
-    if (!kinds.has(kind)) continue;
-    input.stride[index_of(kind)] = activation_stride(kind, cols);
-    input.data[index_of(kind)] = scratch.take<std::byte>(rows * input.stride[index_of(kind)]);
-  }
+LinearInput take_rows(Scratch& scratch, const MicroKernels& micro, const PackedWeight& weight, int64_t rows) {
+  LinearInput input = take_kinds(scratch, kinds_of(micro, weight), rows, weight.cols);
+  input.compute = weight.compute;
   return input;
 }
 
@@ -63,7 +73,9 @@ void put_columns(const MicroKernels& micro, const LinearInput& input, int64_t ro
                ? nullptr
                : input.data[index_of(kind)] + row * input.stride[index_of(kind)];
   };
-  if (std::byte* f32 = at(ActivationKind::kF32)) {
+  for (const ActivationKind kind : {ActivationKind::kF32, ActivationKind::kF8}) {
+    std::byte* f32 = at(kind);
+    if (f32 == nullptr) continue;
     float* to = reinterpret_cast<float*>(f32) + first;
     if (to != values) std::memcpy(to, values, static_cast<size_t>(count) * sizeof(float));
   }
@@ -77,15 +89,30 @@ void put_columns(const MicroKernels& micro, const LinearInput& input, int64_t ro
   }
 }
 
-LinearInput prepare_rows(const OpContext& context, Scratch& scratch, const RowSource& source, KindSet kinds) {
+void finish_rows(const OpContext& context, const LinearInput& input) {
+  const size_t kind = index_of(ActivationKind::kF8);
+  if (input.data[kind] == nullptr) return;
+  context.pool->parallel_for(input.rows, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      auto* row = reinterpret_cast<float*>(input.data[kind] + r * input.stride[kind]);
+      const std::span<float> values(row, static_cast<size_t>(input.cols));
+      round_activations(values, input.compute, values);
+    }
+  });
+}
+
+LinearInput prepare_rows(const OpContext& context, Scratch& scratch, const RowSource& source,
+                         const PackedWeight& weight) {
   const MicroKernels& micro = micro_of(context);
+  const KindSet kinds = kinds_of(micro, weight);
   const bool normed = source.norm.weight != nullptr;
   const bool in_place = kinds.has(ActivationKind::kF32) && !normed && source.index == nullptr;
   KindSet converted;
   for (const ActivationKind kind : kKinds) {
     if (kinds.has(kind) && !(in_place && kind == ActivationKind::kF32)) converted.add(kind);
   }
-  LinearInput input = take_rows(scratch, converted, source.rows, source.cols);
+  LinearInput input = take_kinds(scratch, converted, source.rows, source.cols);
+  input.compute = weight.compute;
   float* row_of_thread = scratch.take<float>(normed ? context.pool->size() * source.cols : 0);
   const auto run = [&](int64_t begin, int64_t end, int thread) {
     for (int64_t r = begin; r < end; ++r) {
@@ -107,6 +134,7 @@ LinearInput prepare_rows(const OpContext& context, Scratch& scratch, const RowSo
     context.pool->parallel_for(source.rows, std::max<int64_t>(1, source.rows / (4 * context.pool->size())),
                                run);
   }
+  finish_rows(context, input);
   if (in_place) {
     // The kernels only read.
     input.data[index_of(ActivationKind::kF32)] = reinterpret_cast<std::byte*>(const_cast<float*>(source.x));
@@ -144,7 +172,7 @@ void run_piece(const MicroKernels& micro, const LinearInput& input, const Packed
   call.bias = part.bias != nullptr ? part.bias + first_out : nullptr;
   call.row_scale = piece.row_scale != nullptr ? piece.row_scale + piece.first_row : nullptr;
   call.accumulate = piece.accumulate;
-  const bool fast = kind != ActivationKind::kF32;
+  const bool fast = kind == ActivationKind::kBF16 || kind == ActivationKind::kInt8;
   (fast ? micro.gemm_fast : micro.gemm)[dtype](call);
 }
 

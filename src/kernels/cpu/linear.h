@@ -34,13 +34,17 @@ KindSet kinds_of(const MicroKernels& micro, const PackedWeight& weight);
 struct LinearInput {
   int64_t rows = 0;
   int64_t cols = 0;
+  Compute compute = Compute::kAuto;  // of the weight that they meet
   std::byte* data[kActivationKinds] = {};
   int64_t stride[kActivationKinds] = {};  // bytes
 };
 
 // Storage for rows of the kinds, uninitialised.
-LinearInput take_rows(Scratch& scratch, KindSet kinds, int64_t rows, int64_t cols);
+LinearInput take_rows(Scratch& scratch, const MicroKernels& micro, const PackedWeight& weight, int64_t rows);
 size_t take_rows_bytes(int64_t rows, int64_t cols);  // an upper bound
+
+// After the last put_columns(): what needs whole rows.
+void finish_rows(const OpContext& context, const LinearInput& input);
 
 // Writes `count` columns from `first` (a multiple of 32) of row `row`; pads the last column of a row.
 void put_columns(const MicroKernels& micro, const LinearInput& input, int64_t row, int64_t first,
@@ -56,7 +60,8 @@ struct RowSource {
   float* normed = nullptr;  // also written here if not null, [rows, cols]
 };
 // Rows that need neither norm nor conversion nor gathering are used where they are.
-LinearInput prepare_rows(const OpContext& context, Scratch& scratch, const RowSource& source, KindSet kinds);
+LinearInput prepare_rows(const OpContext& context, Scratch& scratch, const RowSource& source,
+                         const PackedWeight& weight);
 size_t prepare_rows_bytes(int64_t rows, int64_t cols, int threads);
 
 struct LinearOutput {

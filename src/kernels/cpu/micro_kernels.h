@@ -74,8 +74,6 @@ struct MicroKernels {
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* y) = nullptr;
   // Rotates x in place: pairs (i, i + pairs), or (2 i, 2 i + 1) if interleaved.
   void (*rope)(const float* cos, const float* sin, int32_t pairs, bool interleaved, float* x) = nullptr;
-  // y[n] = w[n] . x for a row-major f32 matrix [rows, cols].
-  void (*dot_rows)(const float* w, int64_t rows, int64_t cols, const float* x, float* y) = nullptr;
 
   AttendKernel attend_f32 = nullptr;
   AttendKernel attend_f16 = nullptr;

@@ -6,13 +6,13 @@
 #include "kernels/cpu/attention_core.h"
 #include "kernels/cpu/kv_cache.h"
 #include "kernels/cpu/linear.h"
+#include "kernels/cpu/weight_layout.h"
 
 namespace gantry::cpu {
 namespace {
 
-constexpr int64_t kHeadRows = 16;  // rows that pass while a head's matrix stays in the L2 cache
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t kHeadRows = 16;      // of a segment whose keys one thread finishes
+constexpr int64_t kRowsPerHeads = 64;  // rows of all heads in one turn, which bounds their scratch
 
 struct LinearRows {
   const float* x;
@@ -31,22 +31,49 @@ void norm_linear_rows(const OpContext& context, const LinearRows& l) {
                            .cols = l.weight->cols,
                            .stride = l.stride,
                            .norm = l.norm};
-    const LinearInput input = prepare_rows(context, scratch, source, kinds_of(micro_of(context), *l.weight));
+    const LinearInput input = prepare_rows(context, scratch, source, *l.weight);
     linear(context, input, *l.weight,
            {.data = l.out + first * l.weight->rows, .stride = l.weight->rows, .accumulate = false});
   }
 }
 
-// Calls f(head, row) for every head and row, a head's rows together.
-template <typename F>
-void for_heads(const OpContext& context, int64_t heads, int64_t rows, const F& f) {
-  const int64_t row_chunks = ceil_div(rows, kHeadRows);
-  context.pool->parallel_for(heads * row_chunks, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t chunk = begin; chunk < end; ++chunk) {
-      const int64_t from = chunk % row_chunks * kHeadRows;
-      for (int64_t row = from; row < std::min(from + kHeadRows, rows); ++row) f(chunk / row_chunks, row);
-    }
-  });
+// out[r, h] = W[h] x[r, h] for every head h: x [rows, heads] vectors of W's columns, x_stride floats apart, out
+// [rows, heads], out_stride apart.
+struct HeadLinear {
+  const float* x;
+  int64_t x_stride;
+  int64_t rows;
+  const PackedWeight* weight;  // batch = heads
+  float* out;
+  int64_t out_stride;
+};
+void head_linear(const OpContext& context, const HeadLinear& l) {
+  const MicroKernels& micro = micro_of(context);
+  const int64_t heads = l.weight->batch, panels = panel_count(l.weight->rows);
+  for (int64_t first = 0; first < l.rows; first += kRowsPerHeads) {
+    const int64_t rows = std::min(kRowsPerHeads, l.rows - first);
+    Scratch scratch(context.scratch);
+    const RowSource source{.x = l.x + first * heads * l.x_stride,
+                           .rows = rows * heads,
+                           .cols = l.weight->cols,
+                           .stride = l.x_stride};
+    const LinearInput vectors = prepare_rows(context, scratch, source, *l.weight);
+    context.pool->parallel_for(heads, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t head = begin; head < end; ++head) {
+        LinearInput input = vectors;
+        for (int kind = 0; kind < kActivationKinds; ++kind) {
+          if (input.data[kind] != nullptr) input.data[kind] += head * input.stride[kind];
+          input.stride[kind] *= heads;
+        }
+        run_piece(micro, input, *l.weight,
+                  {.entry = head,
+                   .panels = panels,
+                   .rows = rows,
+                   .out = l.out + (first * heads + head) * l.out_stride,
+                   .out_stride = heads * l.out_stride});
+      }
+    });
+  }
 }
 
 }  // namespace
@@ -86,17 +113,18 @@ void mla_project(const OpContext& context, const MlaProjectArgs& args) {
       }
     });
   }
-  for_heads(context, args.heads, args.rows, [&](int64_t head, int64_t row) {
-    float* head_q = q_b + (row * args.heads + head) * head_width;
-    float* q = args.q + (row * args.heads + head) * key_width;
-    micro.dot_rows(args.w_uk + head * args.latent * args.nope, args.latent, args.nope, head_q, q);
-    rotate(row, head_q + args.nope);
-    std::memcpy(q + args.latent, head_q + args.nope, static_cast<size_t>(args.rope_dim) * sizeof(float));
+  head_linear(context, {q_b, head_width, args.rows, args.w_uk, args.q, key_width});
+  context.pool->parallel_for(args.rows * args.heads, 64, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      float* head_q = q_b + i * head_width + args.nope;
+      rotate(i / args.heads, head_q);
+      std::memcpy(args.q + i * key_width + args.latent, head_q,
+                  static_cast<size_t>(args.rope_dim) * sizeof(float));
+    }
   });
 }
 
 void mla_attend(const OpContext& context, const MlaAttendArgs& args) {
-  const MicroKernels& micro = micro_of(context);
   attention(context, {.q = args.q,
                       .rows = args.rows,
                       .heads = args.heads,
@@ -105,11 +133,12 @@ void mla_attend(const OpContext& context, const MlaAttendArgs& args) {
                       .segments = args.segments,
                       .kv = args.kv,
                       .out = args.attended});
-  for_heads(context, args.heads, args.rows, [&](int64_t head, int64_t row) {
-    const int64_t vector = row * args.heads + head;
-    micro.dot_rows(args.w_uv + head * args.value_dim * args.latent, args.value_dim, args.latent,
-                   args.attended + vector * args.latent, args.out + vector * args.value_dim);
-  });
+  head_linear(context, {args.attended, args.latent, args.rows, args.w_uv, args.out, args.value_dim});
+}
+
+size_t mla_scratch_bytes(const ScratchSpec& spec) {
+  const int64_t vectors = std::min(spec.rows_max, kRowsPerHeads) * spec.heads;
+  return prepare_rows_bytes(vectors, spec.head_dim_max, spec.threads);
 }
 
 }  // namespace gantry::cpu

@@ -8,4 +8,6 @@ namespace gantry::cpu {
 void mla_project(const OpContext& context, const MlaProjectArgs& args);
 void mla_attend(const OpContext& context, const MlaAttendArgs& args);
 
+size_t mla_scratch_bytes(const ScratchSpec& spec);
+
 }  // namespace gantry::cpu

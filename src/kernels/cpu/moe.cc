@@ -13,7 +13,6 @@ namespace {
 
 // Rows that are routed together; bounds the scratch for their experts_per_token hidden vectors.
 constexpr int64_t kRowsRouted = 256;
-constexpr int64_t kGateRows = 16;  // rows of the gate's matrix in one chunk
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -34,19 +33,13 @@ struct Picks {
 // logits [rows, experts] and the rows' experts.
 Picks pick_experts(const OpContext& context, Scratch& scratch, const MoeArgs& args, const float* normed,
                    int64_t rows) {
-  const MicroKernels& micro = micro_of(context);
   const int64_t experts = args.gate.experts, top = args.gate.experts_per_token;
   Picks picks{scratch.take<int32_t>(rows * top), scratch.take<float>(rows * top)};
   float* logits = scratch.take<float>(rows * experts);
   float* scores = scratch.take<float>(context.pool->size() * experts);
-  const int64_t chunks = ceil_div(experts, kGateRows);
-  context.pool->parallel_for(rows * chunks, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t r = i / chunks, first = i % chunks * kGateRows;
-      micro.dot_rows(args.gate_weight + first * args.hidden, std::min(kGateRows, experts - first),
-                     args.hidden, normed + r * args.hidden, logits + r * experts + first);
-    }
-  });
+  const RowSource source{.x = normed, .rows = rows, .cols = args.hidden, .stride = args.hidden};
+  linear(context, prepare_rows(context, scratch, source, *args.gate_weight), *args.gate_weight,
+         {.data = logits, .stride = experts});
   context.pool->parallel_for(rows, 8, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t r = begin; r < end; ++r) {
       gate_select(args.gate, logits + r * experts, args.gate_bias, scores + thread * experts,
@@ -81,7 +74,7 @@ void run_experts(const OpContext& context, Scratch& scratch, const MoeArgs& args
   const MicroKernels& micro = micro_of(context);
   const int64_t width = args.down->cols;
   const int64_t pairs = routing.first_pair[args.gate.experts];
-  const LinearInput h = take_rows(scratch, kinds_of(micro, *args.down), pairs, width);
+  const LinearInput h = take_rows(scratch, micro, *args.down, pairs);
   float* threads_scratch = scratch.take<float>(context.pool->size() * kSwigluScratch);
 
   const int64_t units = swiglu_units(width);
@@ -103,6 +96,8 @@ void run_experts(const OpContext& context, Scratch& scratch, const MoeArgs& args
                   .scratch = threads_scratch + thread * kSwigluScratch});
     }
   });
+
+  finish_rows(context, h);
 
   // A chunk holds columns of the output, and adds all experts to them in order of expert index.
   const int64_t panels = panel_count(args.hidden);
@@ -131,7 +126,6 @@ void run_experts(const OpContext& context, Scratch& scratch, const MoeArgs& args
 }  // namespace
 
 void moe(const OpContext& context, const MoeArgs& args) {
-  const MicroKernels& micro = micro_of(context);
   const int64_t hidden = args.hidden;
   float* normed = args.workspace;  // [R, H]
   for (int64_t first = 0; first < args.rows; first += kRowsRouted) {
@@ -143,7 +137,7 @@ void moe(const OpContext& context, const MoeArgs& args) {
                            .stride = hidden,
                            .norm = args.norm,
                            .normed = normed + first * hidden};
-    const LinearInput x = prepare_rows(context, scratch, source, kinds_of(micro, *args.gate_up));
+    const LinearInput x = prepare_rows(context, scratch, source, *args.gate_up);
     const Picks picks = pick_experts(context, scratch, args, normed + first * hidden, rows);
     const Routing routing =
         group_by_expert(scratch, picks, rows, args.gate.experts_per_token, args.gate.experts);

@@ -37,6 +37,19 @@ TurnBuffers take_turn(Scratch& scratch, int64_t rows, const MoeArgs& args) {
           .y = scratch.take<float>(slots * args.hidden)};
 }
 
+// A weight of one part, for the tile GEMM.
+TileGemmParams weight_of(const PackedWeight& weight, TileGemmParams params) {
+  const PackedWeight::Part& part = weight.parts[0];
+  params.weight = part.data;
+  params.bf16 = part.dtype == DType::kBF16;
+  params.weight_stride = row_stride(part.dtype, weight.cols);
+  params.weight_entry_stride = part.batch_stride / dtype_info(part.dtype).block_bytes;
+  params.n = part.rows;
+  params.k = weight.cols;
+  params.entries = weight.batch;
+  return params;
+}
+
 // Products of all experts' parts: each expert's slots times its part of `weight`.
 void expert_linear(State& state, const TurnBuffers& turn, const float* x, int64_t x_stride,
                    const int32_t* x_rows, const PackedWeight& weight, float* out) {
@@ -67,15 +80,11 @@ void routed_experts(State& state, Scratch scratch, const MoeArgs& args, const fl
   const TurnBuffers turn = take_turn(scratch, rows, args);
   const int64_t hidden = args.hidden, width = args.down->cols;
   const int64_t slots = rows * args.gate.experts_per_token;
-  state.note(launch_tile_gemm({.x = normed,
-                               .x_stride = hidden,
-                               .weight = args.gate_weight,
-                               .weight_stride = hidden,
-                               .rows = rows,
-                               .n = args.gate.experts,
-                               .k = hidden,
-                               .out = turn.logits,
-                               .out_stride = args.gate.experts},
+  state.note(launch_tile_gemm(weight_of(*args.gate_weight, {.x = normed,
+                                                            .x_stride = hidden,
+                                                            .rows = rows,
+                                                            .out = turn.logits,
+                                                            .out_stride = args.gate.experts}),
                               state.stream()));
   const GateArgs gate{turn.logits, args.gate_bias, args.gate, turn.routing};
   state.note(launch_gate(gate, rows, state.stream()));
@@ -127,19 +136,13 @@ void mla_project(const OpContext& context, const MlaProjectArgs& args) {
                                  .interleaved = args.rope.interleaved,
                                  .kv = args.kv},
                                 args.rows));
-  state.note(launch_tile_gemm({.x = q_b,
-                               .x_stride = args.heads * head_width,
-                               .x_entry_step = head_width,
-                               .weight = args.w_uk,
-                               .weight_stride = args.nope,
-                               .weight_entry_stride = int64_t{args.latent} * args.nope,
-                               .rows = args.rows,
-                               .n = args.latent,
-                               .k = args.nope,
-                               .entries = args.heads,
-                               .out = args.q,
-                               .out_stride = args.heads * key_width,
-                               .out_entry_step = key_width},
+  state.note(launch_tile_gemm(weight_of(*args.w_uk, {.x = q_b,
+                                                     .x_stride = args.heads * head_width,
+                                                     .x_entry_step = head_width,
+                                                     .rows = args.rows,
+                                                     .out = args.q,
+                                                     .out_stride = args.heads * key_width,
+                                                     .out_entry_step = key_width}),
                               state.stream()));
 }
 
@@ -155,19 +158,13 @@ void mla_attend(const OpContext& context, const MlaAttendArgs& args) {
                                       .kv = args.kv,
                                       .out = args.attended,
                                       .partial = scratch.take<float>(kAttentionPartialFloatsMax)}));
-  state.note(launch_tile_gemm({.x = args.attended,
-                               .x_stride = int64_t{args.heads} * args.latent,
-                               .x_entry_step = args.latent,
-                               .weight = args.w_uv,
-                               .weight_stride = args.latent,
-                               .weight_entry_stride = int64_t{args.value_dim} * args.latent,
-                               .rows = args.rows,
-                               .n = args.value_dim,
-                               .k = args.latent,
-                               .entries = args.heads,
-                               .out = args.out,
-                               .out_stride = int64_t{args.heads} * args.value_dim,
-                               .out_entry_step = args.value_dim},
+  state.note(launch_tile_gemm(weight_of(*args.w_uv, {.x = args.attended,
+                                                     .x_stride = int64_t{args.heads} * args.latent,
+                                                     .x_entry_step = args.latent,
+                                                     .rows = args.rows,
+                                                     .out = args.out,
+                                                     .out_stride = int64_t{args.heads} * args.value_dim,
+                                                     .out_entry_step = args.value_dim}),
                               state.stream()));
 }
 

@@ -144,6 +144,9 @@ size_t packed_bytes(const WeightSpec& spec) {
 }
 
 Result<PackedWeight> prepare(const WeightSpec& spec, std::span<std::byte> storage) {
+  if (spec.compute == Compute::kF8 || spec.compute == Compute::kF8PowerOfTwo) {
+    return unimplemented("activations rounded to FP8 are not supported on this GPU backend");
+  }
   GANTRY_ASSIGN_OR_RETURN(const PackedWeight file, in_place_weight(spec));
   if (storage.size() < packed_bytes(spec)) return invalid_argument("the storage of a weight is too small");
   // Rows and columns of padding, and the bias of a part without one, stay 0.

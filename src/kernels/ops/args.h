@@ -110,9 +110,9 @@ struct MlaProjectArgs {
   const PackedWeight* q_a_kv_a =
       nullptr;      // parts q_a [q_lora, H] (absent without q_lora), kv_a [latent + rope, H]
   Norm q_a_norm{};  // [q_lora]
-  const PackedWeight* q_b = nullptr;  // [heads * (nope + rope), q_lora]; without q_lora: q_proj on norm(x)
-  Norm kv_a_norm{};                   // [latent]
-  const float* w_uk = nullptr;  // [heads, latent, nope]: W_UK per head, transposed for q_latent = W q_nope
+  const PackedWeight* q_b = nullptr;   // [heads * (nope + rope), q_lora]; without q_lora: q_proj on norm(x)
+  Norm kv_a_norm{};                    // [latent]
+  const PackedWeight* w_uk = nullptr;  // batch = heads: W_UK [latent, nope], transposed: q_latent = W q_nope
   int32_t heads = 0;
   int32_t q_lora = 0;  // 0: none
   int32_t latent = 0;
@@ -132,8 +132,8 @@ struct MlaAttendArgs {
   int32_t heads = 0;
   int32_t latent = 0;
   int32_t value_dim = 0;
-  float scale = 0;              // (nope + rope)^-0.5 times YaRN's mscale squared
-  const float* w_uv = nullptr;  // [heads, value_dim, latent]
+  float scale = 0;                     // (nope + rope)^-0.5 times YaRN's mscale squared
+  const PackedWeight* w_uv = nullptr;  // batch = heads: W_UV [value_dim, latent]
   std::span<const Segment> segments{};
   KvView kv{};
   float* attended = nullptr;  // workspace [R, heads, latent]
@@ -169,8 +169,8 @@ struct MoeArgs {
   int64_t rows = 0;
   int64_t hidden = 0;
   Norm norm{};
-  const float* gate_weight = nullptr;  // [experts, H] f32
-  const float* gate_bias = nullptr;    // [experts] e_score_correction_bias, or null
+  const PackedWeight* gate_weight = nullptr;  // [experts, H], Compute::kF32: its logits choose
+  const float* gate_bias = nullptr;           // [experts] e_score_correction_bias, or null
   GateParams gate{};
   const PackedWeight* gate_up = nullptr;         // batch = experts: parts gate, up [moe_intermediate, H]
   const PackedWeight* down = nullptr;            // batch = experts: [H, moe_intermediate]

@@ -121,7 +121,8 @@ void mla_project(const OpContext& context, const MlaProjectArgs& args) {
   check_weight(args.q_b, int64_t{args.heads} * (args.nope + args.rope_dim),
                args.q_lora > 0 ? args.q_lora : hidden);
   if (args.rows == 0) return;
-  GANTRY_CHECK(args.x != nullptr && args.q != nullptr && args.workspace != nullptr && args.w_uk != nullptr);
+  check_weight(args.w_uk, args.latent, args.nope, args.heads);
+  GANTRY_CHECK(args.x != nullptr && args.q != nullptr && args.workspace != nullptr);
   check_rope(args.rope, args.rope_dim);
   check_segments(args.segments, args.rows);
   check_kv(context, args.kv);
@@ -139,7 +140,8 @@ void mla_attend(const OpContext& context, const MlaAttendArgs& args) {
   const KvLayout& layout = args.kv.layout;
   GANTRY_CHECK(args.heads > 0 && args.latent > 0 && args.value_dim > 0);
   GANTRY_CHECK(layout.kv_heads == 1 && layout.key_dim > args.latent && layout.value_dim == 0);
-  GANTRY_CHECK(args.q != nullptr && args.w_uv != nullptr && args.attended != nullptr && args.out != nullptr);
+  check_weight(args.w_uv, args.value_dim, args.latent, args.heads);
+  GANTRY_CHECK(args.q != nullptr && args.attended != nullptr && args.out != nullptr);
   context.backend->mla_attend(context, args);
 }
 
@@ -167,9 +169,10 @@ void moe(const OpContext& context, const MoeArgs& args) {
     check_weight(args.shared_gate_up, 2 * args.shared_down->cols, args.hidden);
     check_weight(args.shared_down, args.hidden, args.shared_down->cols);
   }
+  check_weight(args.gate_weight, args.gate.experts, args.hidden);
+  GANTRY_CHECK(args.gate_weight->compute == Compute::kF32) << "the gate's logits are f32 throughout";
   if (args.rows == 0) return;
-  GANTRY_CHECK(args.x != nullptr && args.gate_weight != nullptr && args.workspace != nullptr &&
-               args.out != nullptr);
+  GANTRY_CHECK(args.x != nullptr && args.workspace != nullptr && args.out != nullptr);
   context.backend->moe(context, args);
 }
 

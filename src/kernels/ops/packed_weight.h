@@ -14,6 +14,8 @@ namespace gantry {
 enum class Compute : uint8_t {
   kAuto,  // the fast path of the weight's format (int8 activations for quantised blocks, bf16 for bf16 ...)
   kF32,   // f32 activations throughout: the parity mode
+  kF8,  // the published FP8 recipe: activations of FP8 weights rounded to e4m3 (round_activations.h), f32 otherwise
+  kF8PowerOfTwo,  // the same with scales that are powers of two (scale_fmt ue8m0)
 };
 
 // FP8 weights have one f32 scale for each 128 x 128 block (DeepSeek-V3, arXiv 2412.19437, section 3.3.2):

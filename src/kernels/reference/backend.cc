@@ -30,7 +30,7 @@ constexpr Backend kBackend = {
 }  // namespace
 
 size_t scratch_bytes(const ScratchSpec& spec) {
-  const size_t row = Scratch::size_of<float>(spec.threads * spec.width_max);
+  const size_t row = Scratch::size_of<float>(2 * spec.threads * spec.width_max);
   const size_t linear = row + Scratch::size_of<float>(spec.rows_max * spec.width_max);
   const size_t moe = spec.experts > 0 ? row + moe_scratch_bytes(spec) : 0;
   const size_t attention = attention_scratch_bytes(spec);

@@ -29,7 +29,7 @@ void norm(const OpContext& context, const NormArgs& args) {
 void norm_linear(const OpContext& context, const NormLinearArgs& args) {
   const PackedWeight& weight = *args.weight;
   Scratch scratch(context.scratch);
-  float* row_scratch = scratch.take<float>(context.pool->size() * weight.cols);
+  float* row_scratch = scratch.take<float>(linear_scratch(*context.pool, weight.cols));
   Rows x{args.x, args.rows, weight.cols};
   if (args.norm.weight != nullptr) {
     float* normed = scratch.take<float>(args.rows * weight.cols);
@@ -73,7 +73,7 @@ void mlp(const OpContext& context, const MlpArgs& args) {
       {.x = args.x, .rows = args.rows, .norm = args.norm, .weight = args.gate_up, .out = args.workspace});
   swiglu_rows(*context.pool, args.workspace, args.rows, width);
   Scratch scratch(context.scratch);
-  float* row_scratch = scratch.take<float>(context.pool->size() * width);
+  float* row_scratch = scratch.take<float>(linear_scratch(*context.pool, width));
   linear(*context.pool, {args.workspace, args.rows, 2 * width}, *args.down, 0, row_scratch,
          {args.out, args.down->rows, args.accumulate});
 }
@@ -86,7 +86,7 @@ void head(const OpContext& context, const HeadArgs& args) {
     norm_rows(*context.pool, x, args.norm, hidden, args.workspace + m * hidden);
   }
   Scratch scratch(context.scratch);
-  float* row_scratch = scratch.take<float>(context.pool->size() * hidden);
+  float* row_scratch = scratch.take<float>(linear_scratch(*context.pool, hidden));
   linear(*context.pool, {args.workspace, rows, hidden}, *args.weight, 0, row_scratch,
          {args.out, args.weight->rows, false});
 }

@@ -18,7 +18,9 @@ void mla_project(const OpContext& context, const MlaProjectArgs& args) {
   float* q_b = q_a + args.rows * args.q_lora;  // [R, heads, nope + rope]
 
   Scratch scratch(context.scratch);
-  float* row_scratch = scratch.take<float>(pool.size() * (hidden > args.q_lora ? hidden : args.q_lora));
+  int64_t cols_max = hidden > args.q_lora ? hidden : args.q_lora;
+  cols_max = cols_max > args.nope ? cols_max : args.nope;
+  float* row_scratch = scratch.take<float>(linear_scratch(pool, cols_max));
   norm_rows(pool, {args.x, args.rows, hidden}, args.norm, hidden, normed);
   linear(pool, {normed, args.rows, hidden}, *args.q_a_kv_a, 0, row_scratch, {a, a_width, false});
   Rows q_input{normed, args.rows, hidden};
@@ -28,6 +30,11 @@ void mla_project(const OpContext& context, const MlaProjectArgs& args) {
   }
   linear(pool, q_input, *args.q_b, 0, row_scratch, {q_b, args.heads * head_width, false});
 
+  const int64_t key_width = int64_t{args.latent} + args.rope_dim;
+  for (int64_t h = 0; h < args.heads; ++h) {
+    linear(pool, {q_b + h * head_width, args.rows, args.heads * head_width}, *args.w_uk, h, row_scratch,
+           {args.q + h * key_width, args.heads * key_width, false});
+  }
   for (const Segment& segment : args.segments) {
     pool.parallel_for(segment.rows, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) {
@@ -36,14 +43,11 @@ void mla_project(const OpContext& context, const MlaProjectArgs& args) {
         if (args.kv_a_norm.weight != nullptr) rms_norm(key, args.kv_a_norm, args.latent, key);
         rope(args.rope, row, key + args.latent);
         write_key(args.kv, segment, segment.first_position + i, 0, key);
-        for (int32_t h = 0; h < args.heads; ++h) {
-          float* head_q = q_b + (row * args.heads + h) * head_width;
-          float* q = args.q + (row * args.heads + h) * (args.latent + args.rope_dim);
-          const float* w_uk = args.w_uk + int64_t{h} * args.latent * args.nope;
-          for (int32_t l = 0; l < args.latent; ++l)
-            q[l] = dot(w_uk + int64_t{l} * args.nope, head_q, args.nope);
-          rope(args.rope, row, head_q + args.nope);
-          for (int32_t d = 0; d < args.rope_dim; ++d) q[args.latent + d] = head_q[args.nope + d];
+        for (int64_t h = 0; h < args.heads; ++h) {
+          float* head_q = q_b + (row * args.heads + h) * head_width + args.nope;
+          rope(args.rope, row, head_q);
+          float* q = args.q + (row * args.heads + h) * key_width + args.latent;
+          for (int32_t d = 0; d < args.rope_dim; ++d) q[d] = head_q[d];
         }
       }
     });
@@ -54,15 +58,13 @@ void mla_attend(const OpContext& context, const MlaAttendArgs& args) {
   const AttentionShape shape{
       .heads = args.heads, .value_dim = args.latent, .value_is_key = true, .scale = args.scale};
   attention(context, shape, args.segments, args.kv, args.q, args.attended);
-  context.pool->parallel_for(args.rows * args.heads, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) {
-      const float* attended = args.attended + i * args.latent;
-      const float* w_uv = args.w_uv + i % args.heads * args.value_dim * args.latent;
-      for (int32_t d = 0; d < args.value_dim; ++d) {
-        args.out[i * args.value_dim + d] = dot(w_uv + int64_t{d} * args.latent, attended, args.latent);
-      }
-    }
-  });
+  Scratch scratch(context.scratch);
+  float* row_scratch = scratch.take<float>(linear_scratch(*context.pool, args.latent));
+  for (int64_t h = 0; h < args.heads; ++h) {
+    linear(*context.pool, {args.attended + h * args.latent, args.rows, int64_t{args.heads} * args.latent},
+           *args.w_uv, h, row_scratch,
+           {args.out + h * args.value_dim, int64_t{args.heads} * args.value_dim, false});
+  }
 }
 
 }  // namespace gantry::reference

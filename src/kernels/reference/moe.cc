@@ -12,9 +12,9 @@ namespace gantry::reference {
 
 size_t moe_scratch_bytes(const ScratchSpec& spec) {
   const int64_t picks = spec.rows_max * spec.experts_per_token;
-  return Scratch::size_of<float>(2 * spec.experts) + Scratch::size_of<int32_t>(picks) +
-         Scratch::size_of<float>(picks) + Scratch::size_of<int32_t>(spec.rows_max) +
-         Scratch::size_of<float>(spec.rows_max) +
+  return Scratch::size_of<float>(spec.rows_max * spec.experts) + Scratch::size_of<float>(spec.experts) +
+         Scratch::size_of<int32_t>(picks) + Scratch::size_of<float>(picks) +
+         Scratch::size_of<int32_t>(spec.rows_max) + Scratch::size_of<float>(spec.rows_max) +
          Scratch::size_of<float>(2 * spec.rows_max * spec.width_max) +
          Scratch::size_of<float>(2 * spec.rows_max * spec.expert_width);
 }
@@ -31,9 +31,9 @@ void moe(const OpContext& context, const MoeArgs& args) {
   Scratch scratch(context.scratch);
   int64_t cols_max = hidden > width ? hidden : width;
   cols_max = cols_max > shared_width ? cols_max : shared_width;
-  float* row_scratch = scratch.take<float>(pool.size() * cols_max);
-  float* logits = scratch.take<float>(2 * int64_t{args.gate.experts});
-  float* scores = logits + args.gate.experts;
+  float* row_scratch = scratch.take<float>(linear_scratch(pool, cols_max));
+  float* logits = scratch.take<float>(args.rows * args.gate.experts);
+  float* scores = scratch.take<float>(args.gate.experts);
   int32_t* picked = scratch.take<int32_t>(args.rows * top_k);    // [R, top_k], ascending
   float* pick_weights = scratch.take<float>(args.rows * top_k);  // [R, top_k]
   int32_t* expert_rows = scratch.take<int32_t>(args.rows);       // rows that picked the current expert
@@ -42,11 +42,11 @@ void moe(const OpContext& context, const MoeArgs& args) {
   float* act = scratch.take<float>(2 * args.rows * width);
 
   norm_rows(pool, {args.x, args.rows, hidden}, args.norm, hidden, normed);
+  linear(pool, {normed, args.rows, hidden}, *args.gate_weight, 0, row_scratch,
+         {logits, args.gate.experts, false});
   for (int64_t r = 0; r < args.rows; ++r) {
-    for (int32_t e = 0; e < args.gate.experts; ++e) {
-      logits[e] = dot(normed + r * hidden, args.gate_weight + e * hidden, hidden);
-    }
-    gate_select(args.gate, logits, args.gate_bias, scores, {picked + r * top_k, static_cast<size_t>(top_k)},
+    gate_select(args.gate, logits + r * args.gate.experts, args.gate_bias, scores,
+                {picked + r * top_k, static_cast<size_t>(top_k)},
                 {pick_weights + r * top_k, static_cast<size_t>(top_k)});
   }
 

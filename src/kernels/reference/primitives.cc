@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/ops/round_activations.h"
 #include "tensor/convert.h"
 
 namespace gantry::reference {
@@ -57,28 +58,49 @@ void rope(const RopeRows& rope, int64_t row, float* x) {
   }
 }
 
+namespace {
+
+// Row n of entry `batch` of a part, dequantised.
+void weight_row(const PackedWeight::Part& part, int64_t batch, int64_t n, std::span<float> w) {
+  const auto cols = static_cast<int64_t>(w.size());
+  const TensorView view{static_cast<const uint8_t*>(part.data) + batch * part.batch_stride, part.dtype,
+                        Shape{part.rows, cols}};
+  dequantize(view, n * cols, w);
+  if (part.scales == nullptr) return;
+  const float* scales = part.scales + batch * part.scale_batch_stride + n / kScaleBlock * scale_blocks(cols);
+  for (int64_t k = 0; k < cols; ++k) w[static_cast<size_t>(k)] *= scales[k / kScaleBlock];
+}
+
+}  // namespace
+
 void linear(ThreadPool& pool, const Rows& x, const PackedWeight& weight, int64_t batch, float* row_scratch,
             const RowsOut& out) {
-  const int64_t cols = weight.cols;
+  const auto cols = static_cast<size_t>(weight.cols);
   int64_t first_out = 0;
   for (int p = 0; p < weight.part_count; ++p) {
     const PackedWeight::Part& part = weight.parts[static_cast<size_t>(p)];
-    const TensorView view{static_cast<const uint8_t*>(part.data) + batch * part.batch_stride, part.dtype,
-                          Shape{part.rows, cols}};
+    const bool rounds = rounds_activations(weight.compute, part.dtype);
     pool.parallel_for(part.rows, kRowGrain, [&](int64_t begin, int64_t end, int thread) {
-      float* w = row_scratch + thread * cols;
-      for (int64_t n = begin; n < end; ++n) {
-        dequantize(view, n * cols, {w, static_cast<size_t>(cols)});
-        if (part.scales != nullptr) {
-          const float* scales =
-              part.scales + batch * part.scale_batch_stride + n / kScaleBlock * scale_blocks(cols);
-          for (int64_t k = 0; k < cols; ++k) w[k] *= scales[k / kScaleBlock];
-        }
+      const std::span<float> w(row_scratch + 2 * thread * weight.cols, cols);
+      const std::span<float> rounded(w.data() + cols, cols);
+      const auto put = [&](int64_t r, int64_t n, const float* row) {
         const float bias = part.bias != nullptr ? part.bias[n] : 0.0f;
-        for (int64_t r = 0; r < x.count; ++r) {
-          const float value = dot(x.data + r * x.stride, w, cols) + bias;
-          float& target = out.data[r * out.stride + first_out + n];
-          target = out.accumulate ? target + value : value;
+        const float value = dot(row, w.data(), weight.cols) + bias;
+        float& target = out.data[r * out.stride + first_out + n];
+        target = out.accumulate ? target + value : value;
+      };
+      if (!rounds) {
+        for (int64_t n = begin; n < end; ++n) {
+          weight_row(part, batch, n, w);
+          for (int64_t r = 0; r < x.count; ++r) put(r, n, x.data + r * x.stride);
+        }
+        return;
+      }
+      for (int64_t r = 0; r < x.count; ++r) {
+        round_activations({x.data + r * x.stride, cols}, weight.compute, rounded);
+        for (int64_t n = begin; n < end; ++n) {
+          weight_row(part, batch, n, w);
+          put(r, n, rounded.data());
         }
       }
     });

@@ -37,9 +37,12 @@ struct RowsOut {
   bool accumulate = false;
 };
 
-// out[r, n] (+)= dot(x[r], W[n]) + bias[n] for entry `batch` of the weight. row_scratch: pool.size() * cols.
+// out[r, n] (+)= dot(x[r], W[n]) + bias[n] for entry `batch` of the weight. row_scratch: linear_scratch()
+// floats.
 void linear(ThreadPool& pool, const Rows& x, const PackedWeight& weight, int64_t batch, float* row_scratch,
             const RowsOut& out);
+
+inline int64_t linear_scratch(const ThreadPool& pool, int64_t cols) { return 2 * pool.size() * cols; }
 
 // Each row normed into `out` [count, width] (contiguous), or copied where there is no norm.
 void norm_rows(ThreadPool& pool, const Rows& x, const Norm& norm, int64_t width, float* out);

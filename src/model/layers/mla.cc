@@ -2,65 +2,14 @@
 
 #include <vector>
 
+#include "model/layers/absorbed.h"
 #include "model/rope.h"
-#include "tensor/convert.h"
 
 namespace gantry {
 namespace {
 
 // The published model's norms of the low-rank queries and latents do not follow rms_norm_eps.
 constexpr float kLowRankNormEps = 1e-6f;
-
-// Rows [first, first + rows) of a matrix, scaled.
-void dequantize_rows(const WeightViews& weight, int64_t first, int64_t rows, int64_t cols,
-                     std::span<float> out) {
-  dequantize(weight.values, first * cols, out);
-  if (weight.scales.data == nullptr) return;
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* scales = weight.scales.as<float>() + (first + r) / kScaleBlock * scale_blocks(cols);
-    for (int64_t k = 0; k < cols; ++k) out[static_cast<size_t>(r * cols + k)] *= scales[k / kScaleBlock];
-  }
-}
-
-// kv_b_proj [heads * (nope + value), latent] holds per head W_UK above W_UV. W_UK is kept transposed, since
-// it meets the queries: q_latent = W_UK^T q_nope.
-Status split_kv_b(Loader& loader, const std::string& module, Mla& layer) {
-  const int64_t nope = layer.dims.qk_nope_head_dim, value = layer.dims.v_head_dim;
-  const int64_t latent = layer.dims.kv_lora_rank;
-  GANTRY_ASSIGN_OR_RETURN(const WeightViews kv_b,
-                          loader.weight(module, layer.heads * (nope + value), latent));
-  GANTRY_ASSIGN_OR_RETURN(const std::span<float> w_uk, loader.floats(layer.heads * latent * nope));
-  GANTRY_ASSIGN_OR_RETURN(const std::span<float> w_uv, loader.floats(layer.heads * value * latent));
-  std::vector<float> rows(static_cast<size_t>(nope * latent));
-  for (int64_t head = 0; head < layer.heads; ++head) {
-    dequantize_rows(kv_b, head * (nope + value), nope, latent, rows);
-    float* to = w_uk.data() + head * latent * nope;
-    for (int64_t n = 0; n < nope; ++n) {
-      for (int64_t l = 0; l < latent; ++l) to[l * nope + n] = rows[static_cast<size_t>(n * latent + l)];
-    }
-    dequantize_rows(
-        kv_b, head * (nope + value) + nope, value, latent,
-        w_uv.subspan(static_cast<size_t>(head * value * latent), static_cast<size_t>(value * latent)));
-  }
-  GANTRY_ASSIGN_OR_RETURN(layer.w_uk, loader.place(w_uk));
-  GANTRY_ASSIGN_OR_RETURN(layer.w_uv, loader.place(w_uv));
-  return {};
-}
-
-// llama.cpp's files since 2025 hold the two parts as they are kept here: k_b [heads, latent, nope], which is W_UK
-// transposed, and v_b [heads, value, latent].
-Status load_k_b_v_b(Loader& loader, const std::string& base, Mla& layer) {
-  const MlaConfig& dims = layer.dims;
-  GANTRY_ASSIGN_OR_RETURN(
-      const std::span<const float> w_uk,
-      loader.matrices_f32(base + "k_b_proj.weight", layer.heads, dims.kv_lora_rank, dims.qk_nope_head_dim));
-  GANTRY_ASSIGN_OR_RETURN(
-      const std::span<const float> w_uv,
-      loader.matrices_f32(base + "v_b_proj.weight", layer.heads, dims.v_head_dim, dims.kv_lora_rank));
-  GANTRY_ASSIGN_OR_RETURN(layer.w_uk, loader.place(w_uk));
-  GANTRY_ASSIGN_OR_RETURN(layer.w_uv, loader.place(w_uv));
-  return {};
-}
 
 }  // namespace
 
@@ -88,9 +37,7 @@ Result<Mla> load_mla(Loader& loader, const ModelConfig& config, const std::strin
   }
   GANTRY_ASSIGN_OR_RETURN(layer.kv_a_norm,
                           loader.norm(base + "kv_a_layernorm.weight", dims.kv_lora_rank, kLowRankNormEps));
-  const bool is_split = loader.has(base + "k_b_proj.weight");
-  GANTRY_RETURN_IF_ERROR(is_split ? load_k_b_v_b(loader, base, layer)
-                                  : split_kv_b(loader, base + "kv_b_proj", layer));
+  GANTRY_RETURN_IF_ERROR(load_absorbed(loader, base, layer));
 
   const LinearPart output[] = {{base + "o_proj", config.hidden, config.output_bias}};
   GANTRY_ASSIGN_OR_RETURN(layer.output, loader.linear(output, int64_t{config.heads} * dims.v_head_dim));
@@ -122,7 +69,7 @@ void mla(const Step& step, const Mla& layer, const KvView& kv) {
                                   .q_a_norm = layer.q_a_norm,
                                   .q_b = &layer.q_b,
                                   .kv_a_norm = layer.kv_a_norm,
-                                  .w_uk = layer.w_uk,
+                                  .w_uk = &layer.w_uk,
                                   .heads = layer.heads,
                                   .q_lora = layer.dims.q_lora_rank,
                                   .latent = layer.dims.kv_lora_rank,
@@ -139,7 +86,7 @@ void mla(const Step& step, const Mla& layer, const KvView& kv) {
                                  .latent = layer.dims.kv_lora_rank,
                                  .value_dim = layer.dims.v_head_dim,
                                  .scale = layer.scale,
-                                 .w_uv = layer.w_uv,
+                                 .w_uv = &layer.w_uv,
                                  .segments = step.segments,
                                  .kv = kv,
                                  .attended = buffers.latent_attended,

@@ -16,9 +16,9 @@ struct Mla {
   Norm q_a_norm{};
   PackedWeight q_b{};  // [heads * (nope + rope), q_lora]; without q_lora q_proj [.., hidden]
   Norm kv_a_norm{};
-  const float* w_uk = nullptr;  // [heads, latent, nope]
-  const float* w_uv = nullptr;  // [heads, value, latent]
-  PackedWeight output{};        // [hidden, heads * value]
+  PackedWeight w_uk{};    // heads x [latent, nope]
+  PackedWeight w_uv{};    // heads x [value, latent]
+  PackedWeight output{};  // [hidden, heads * value]
   int32_t heads = 0;
   MlaConfig dims{};
   float scale = 0;  // of the softmax

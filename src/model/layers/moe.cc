@@ -15,11 +15,10 @@ Result<Moe> load_moe(Loader& loader, const ModelConfig& config, const std::strin
   GANTRY_ASSIGN_OR_RETURN(
       layer.norm, loader.norm(prefix + "post_attention_layernorm.weight", config.hidden, config.rms_eps));
 
-  GANTRY_ASSIGN_OR_RETURN(const std::span<const float> gate_weight,
-                          loader.matrix_f32(base + "gate.weight", moe.experts, config.hidden));
+  const LinearPart gate[] = {{base + "gate", moe.experts}};
+  GANTRY_ASSIGN_OR_RETURN(layer.gate_weight, loader.linear(gate, config.hidden, Compute::kF32));
   GANTRY_ASSIGN_OR_RETURN(const std::span<const float> gate_bias,
                           loader.vector_f32(base + "gate.e_score_correction_bias", moe.experts));
-  GANTRY_ASSIGN_OR_RETURN(layer.gate_weight, loader.place(gate_weight));
   GANTRY_ASSIGN_OR_RETURN(layer.gate_bias, loader.place(gate_bias));
 
   const LinearPart gate_up[] = {{"gate_proj", moe.intermediate}, {"up_proj", moe.intermediate}};
@@ -49,7 +48,7 @@ void moe(const Step& step, const Moe& layer) {
                           .rows = step.rows,
                           .hidden = layer.hidden,
                           .norm = layer.norm,
-                          .gate_weight = layer.gate_weight,
+                          .gate_weight = &layer.gate_weight,
                           .gate_bias = layer.gate_bias,
                           .gate = layer.gate,
                           .gate_up = &layer.gate_up,

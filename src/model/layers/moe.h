@@ -12,8 +12,8 @@ namespace gantry {
 
 struct Moe {
   Norm norm{};
-  const float* gate_weight = nullptr;  // [experts, hidden]
-  const float* gate_bias = nullptr;    // [experts] e_score_correction_bias
+  PackedWeight gate_weight{};        // [experts, hidden]
+  const float* gate_bias = nullptr;  // [experts] e_score_correction_bias
   GateParams gate{};
   PackedWeight gate_up{};         // experts x [2 intermediate, hidden]
   PackedWeight down{};            // experts x [hidden, intermediate]

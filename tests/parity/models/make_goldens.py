@@ -34,6 +34,9 @@ DEEPSEEK = {"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_
             "topk_method": "noaux_tc", "scoring_func": "sigmoid", "moe_layer_freq": 1,
             "num_nextn_predict_layers": 0}
 
+FP8 = {"quantization_config": {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic",
+                               "weight_block_size": [128, 128]}}
+
 # Every prompt runs past the original context of the scaled rotary embeddings.
 CASES = {
     "llama_gqa": LLAMA | {
@@ -109,6 +112,31 @@ CASES = {
         "rope_scaling": {"type": "yarn", "factor": 8, "original_max_position_embeddings": 128, "beta_fast": 32,
                          "beta_slow": 1, "mscale": 0.707, "mscale_all_dim": 1.2},
         "tie_word_embeddings": False},
+    "deepseek_fp8": DEEPSEEK | FP8 | {
+        "torch_dtype": "bfloat16", "hidden_size": 192, "intermediate_size": 320, "moe_intermediate_size": 96,
+        "num_hidden_layers": 3, "first_k_dense_replace": 1, "num_attention_heads": 4, "num_key_value_heads": 4,
+        "q_lora_rank": 144, "kv_lora_rank": 160, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32,
+        "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2, "n_group": 4, "topk_group": 2,
+        "norm_topk_prob": True, "routed_scaling_factor": 2.5, "vocab_size": 160, "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 2560, "rope_theta": 10000,
+        "rope_scaling": {"type": "yarn", "factor": 40, "original_max_position_embeddings": 64, "beta_fast": 32,
+                         "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0},
+        "tie_word_embeddings": False},
+    # Widths that no block divides, heads that share a block of kv_b_proj with their neighbours, a layer in bf16.
+    "deepseek_fp8_ragged": DEEPSEEK | {
+        "quantization_config": FP8["quantization_config"] | {"modules_to_not_convert": ["model.layers.1"],
+                                                             "scale_fmt": "ue8m0"},
+        "torch_dtype": "bfloat16", "hidden_size": 133, "intermediate_size": 261, "moe_intermediate_size": 39,
+        "num_hidden_layers": 3, "first_k_dense_replace": 1, "num_attention_heads": 5, "num_key_value_heads": 5,
+        "q_lora_rank": 130, "kv_lora_rank": 27, "qk_nope_head_dim": 23, "qk_rope_head_dim": 6, "v_head_dim": 21,
+        "n_routed_experts": 6, "n_shared_experts": 2, "num_experts_per_tok": 3, "n_group": 3, "topk_group": 2,
+        "norm_topk_prob": True, "routed_scaling_factor": 1.7, "vocab_size": 129, "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 1024, "rope_theta": 50000, "rope_scaling": None, "tie_word_embeddings": False},
+    "llama_fp8": LLAMA | FP8 | {
+        "torch_dtype": "bfloat16", "hidden_size": 136, "intermediate_size": 290, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 34, "vocab_size": 140,
+        "max_position_embeddings": 1024, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "attention_bias": True,
+        "mlp_bias": True, "tie_word_embeddings": True},
 }
 
 ROPES = {
@@ -145,14 +173,21 @@ def write(name: str, golden: dict) -> None:
 
 
 def load(config: dict, seed: int, holds: dict | None = None):
-    """The model of `config`, from the checkpoint that `holds` (None: the same) describes."""
+    """The model of `config` in float32, FP8 matrices dequantised, from the checkpoint that `holds` (None: the same)
+    describes."""
     dtype = getattr(torch, config["torch_dtype"])
     holds = holds or config
     with tempfile.TemporaryDirectory() as folder:
-        weights = {name: torch.from_numpy(random_checkpoint.values(holds, name, shape, seed)).to(dtype)
-                   for name, shape in random_checkpoint.tensors(holds).items()}
+        weights = {}
+        for name, shape in random_checkpoint.tensors(holds).items():
+            values = random_checkpoint.values(holds, name, shape, seed)
+            if random_checkpoint.is_fp8(holds, name):
+                weights[name] = torch.from_numpy(random_checkpoint.dequantized(*random_checkpoint.fp8(values)))
+            else:
+                weights[name] = torch.from_numpy(values).to(dtype)
         save_file(weights, f"{folder}/model.safetensors", metadata={"format": "pt"})
-        pathlib.Path(folder, "config.json").write_text(json.dumps(config))
+        plain = {key: value for key, value in config.items() if key != "quantization_config"}
+        pathlib.Path(folder, "config.json").write_text(json.dumps(plain))
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager",
             output_loading_info=True)
@@ -235,6 +270,51 @@ def draft_logits(module: DraftModule, model, prompt: list[int], tokens: list[int
     return out, gap
 
 
+class QuantizedActivations:
+    """DeepSeek's own recipe (inference/kernel.py, act_quant and fp8_gemm): inputs of FP8 linears in e4m3 with a scale
+    per 128 columns. kv_b_proj is absorbed, so its input stays as it is; bf16 modules do too."""
+
+    def __init__(self, model, config: dict):
+        fp8 = {name: config["quantization_config"] for name in random_checkpoint.tensors(config)
+               if random_checkpoint.is_fp8(config, name) and not name.endswith("kv_b_proj.weight")}
+        self.power_of_two = config["quantization_config"].get("scale_fmt") == "ue8m0"
+        # transformers stacks experts: those of a layer are FP8 or not together.
+        self.storages = set()
+        for name, parameter in model.named_parameters():
+            original = re.sub(r"experts\.(gate_up|down)_proj$", r"experts.0.down_proj.weight", name)
+            if original in fp8:
+                self.storages.add(parameter.untyped_storage().data_ptr())
+
+    def linear(self, x, weight, bias=None):
+        if weight.untyped_storage().data_ptr() in self.storages:
+            x = self.rounded(x)
+        return self.plain(x, weight, bias)
+
+    def rounded(self, x):
+        cols = x.shape[-1]
+        padded = torch.nn.functional.pad(x, (0, -cols % 128)).unflatten(-1, (-1, 128))
+        scale = padded.abs().amax(-1, keepdim=True) / 448
+        if self.power_of_two:
+            scale = torch.exp2(torch.ceil(torch.log2(scale)))
+        codes = (padded / scale).to(torch.float8_e4m3fn)
+        return (codes.float() * scale).flatten(-2)[..., :cols].contiguous()
+
+    def __enter__(self):
+        self.plain = torch.nn.functional.linear
+        torch.nn.functional.linear = self.linear
+
+    def __exit__(self, *_):
+        torch.nn.functional.linear = self.plain
+
+
+@torch.no_grad()
+def recipe_logits(model, config: dict, ids: list[int]) -> list[float]:
+    """Logits after the prompt with quantised activations."""
+    with QuantizedActivations(model, config):
+        row = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+    return [round(float(x), 5) for x in row]
+
+
 def make_case(name: str, config: dict) -> None:
     for seed in range(1, 100):
         model = load(config, seed)
@@ -251,6 +331,8 @@ def make_case(name: str, config: dict) -> None:
             if module:
                 prompts[-1]["drafts"], gap = draft_logits(module, model, prompt, tokens)
                 least = min(least, gap)
+            if "quantization_config" in config:
+                prompts[-1]["recipe_logits"] = recipe_logits(model, config, prompt)
         if least >= GAP:
             break
         print(f"{name}: seed {seed} has two logits {least:.1e} apart, trying the next")

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -146,6 +147,42 @@ std::vector<std::byte> encode(const std::vector<float>& values, DType dtype) {
   return bytes;
 }
 
+constexpr int64_t kBlock = 128;  // rows and columns of one FP8 scale
+
+// Whether the published files hold this tensor in FP8 (random_checkpoint.py).
+bool is_fp8(const json& config, const std::string& name) {
+  const auto quantization = config.find("quantization_config");
+  if (quantization == config.end() ||
+      !(name.ends_with("_proj.weight") || name.ends_with("_with_mqa.weight"))) {
+    return false;
+  }
+  for (const json& module : quantization->value("modules_to_not_convert", json::array())) {
+    if (name.starts_with(module.get<std::string>() + ".")) return false;
+  }
+  return true;
+}
+
+// Codes and scales: the largest value of a block becomes 448.
+void add_fp8(const std::string& name, const Shape& shape, const std::vector<float>& values,
+             std::vector<RandomTensor>& out) {
+  const int64_t rows = shape[0], cols = shape[1];
+  const Shape blocks{(rows + kBlock - 1) / kBlock, (cols + kBlock - 1) / kBlock};
+  std::vector<float> scales(static_cast<size_t>(blocks.elements()), 0.0f);
+  const auto scale_of = [&](int64_t i) -> float& {
+    return scales[static_cast<size_t>(i / cols / kBlock * blocks[1] + i % cols / kBlock)];
+  };
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    scale_of(i) = std::max(scale_of(i), std::fabs(values[static_cast<size_t>(i)]));
+  }
+  for (float& scale : scales) scale /= kE4m3Max;
+  std::vector<std::byte> codes(values.size());
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    codes[static_cast<size_t>(i)] = std::byte{f32_to_e4m3(values[static_cast<size_t>(i)] / scale_of(i))};
+  }
+  out.push_back({name, DType::kF8E4M3, shape, std::move(codes)});
+  out.push_back({name + "_scale_inv", DType::kF32, blocks, encode(scales, DType::kF32)});
+}
+
 }  // namespace
 
 std::vector<float> hash_uniform(const std::string& name, uint64_t seed, size_t count) {
@@ -179,6 +216,10 @@ std::vector<RandomTensor> random_tensors(const json& config, uint64_t seed) {
   std::vector<RandomTensor> out;
   const TensorList list = tensor_list(config);
   for (const auto& [name, shape] : list.shapes()) {
+    if (is_fp8(config, name)) {
+      add_fp8(name, shape, values(config, name, shape, seed), out);
+      continue;
+    }
     out.push_back({name, dtype, shape, encode(values(config, name, shape, seed), dtype)});
   }
   return out;

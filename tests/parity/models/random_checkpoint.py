@@ -45,6 +45,39 @@ def values(config: dict, name: str, shape: list[int], seed: int) -> np.ndarray:
     return flat.reshape(shape)
 
 
+BLOCK = 128  # rows and columns of one FP8 scale
+
+
+def is_fp8(config: dict, name: str) -> bool:
+    """Whether the published files hold this tensor in FP8: the matrices of linears, but not the gate's, the
+    embedding, the head and what modules_to_not_convert names."""
+    quantization = config.get("quantization_config")
+    if not quantization or not (name.endswith("_proj.weight") or name.endswith("_with_mqa.weight")):
+        return False
+    return not any(name.startswith(module + ".") for module in quantization.get("modules_to_not_convert", []))
+
+
+def fp8(values: np.ndarray):
+    """torch's e4m3 codes, and the scales of their blocks: the largest value of a block becomes 448."""
+    import torch
+
+    rows, cols = values.shape
+    scales = np.zeros((-(-rows // BLOCK), -(-cols // BLOCK)), dtype=np.float32)
+    scaled = np.empty_like(values)
+    for i in range(scales.shape[0]):
+        for j in range(scales.shape[1]):
+            block = np.s_[i * BLOCK:(i + 1) * BLOCK, j * BLOCK:(j + 1) * BLOCK]
+            scales[i, j] = np.abs(values[block]).max() / np.float32(448)
+            scaled[block] = values[block] / scales[i, j]
+    return torch.from_numpy(scaled).to(torch.float8_e4m3fn), scales
+
+
+def dequantized(codes, scales: np.ndarray) -> np.ndarray:
+    rows, cols = codes.shape
+    spread = scales.repeat(BLOCK, axis=0)[:rows].repeat(BLOCK, axis=1)[:, :cols]
+    return codes.float().numpy() * spread
+
+
 def tensors(config: dict) -> dict[str, list[int]]:
     """Names and shapes of the checkpoint that `config` describes, as published files have them."""
     hidden, vocab, heads = config["hidden_size"], config["vocab_size"], config["num_attention_heads"]

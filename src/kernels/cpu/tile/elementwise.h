@@ -94,27 +94,6 @@ void rope(const float* cos, const float* sin, int32_t pairs, bool interleaved, f
   }
 }
 
-// Four chains of lanes for each row, added in a fixed order.
-template <class V>
-void dot_rows(const float* w, int64_t rows, int64_t cols, const float* x, float* y) {
-  using F = typename V::F;
-  constexpr int L = V::kLanes;
-  for (int64_t n = 0; n < rows; ++n) {
-    const float* row = w + n * cols;
-    F sum[4] = {V::zero(), V::zero(), V::zero(), V::zero()};
-    int64_t k = 0;
-    for (; k + 4 * L <= cols; k += 4 * L) {
-      GANTRY_UNROLL
-      for (int j = 0; j < 4; ++j) sum[j] = V::fma(V::load(row + k + j * L), V::load(x + k + j * L), sum[j]);
-    }
-    for (; k < cols; k += L) {
-      const int count = static_cast<int>(cols - k < L ? cols - k : L);
-      sum[0] = V::fma(V::load_first(row + k, count), V::load_first(x + k, count), sum[0]);
-    }
-    y[n] = V::sum(V::add(V::add(sum[0], sum[1]), V::add(sum[2], sum[3])));
-  }
-}
-
 // Blocks below it are zero: 127 / amax would come near the end of f32's range.
 inline constexpr float kQuantizedMin = 1e-35f;
 
@@ -191,7 +170,6 @@ void fill_elementwise(MicroKernels& kernels) {
   kernels.rms_norm = rms_norm<V>;
   kernels.silu_mul = silu_mul<V>;
   kernels.rope = rope<V>;
-  kernels.dot_rows = dot_rows<V>;
   kernels.round_bf16 = round_bf16<V>;
   kernels.round_f16 = round_f16<V>;
   kernels.divide = divide<V>;
