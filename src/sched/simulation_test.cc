@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
+#include <tuple>
 #include <utility>
 
 namespace gantry {
@@ -22,17 +24,39 @@ TEST(Simulation, EveryInvariantHoldsForEverySeed) {
   const uint64_t seeds = from_environment("GANTRY_SIMULATION_SEEDS", 1000);
   int64_t steps = 0;
   ReplicaStats sum;
+  // With lookahead, with drafts, and by pipeline depth: what was preempted or ended with plans in flight.
+  struct InFlight {
+    int64_t preempted = 0;
+    int64_t ended = 0;
+  };
+  std::map<std::tuple<bool, bool, int32_t>, InFlight> in_flight;
   for (uint64_t seed = first; seed < first + seeds; ++seed) {
-    Simulation simulation(random_simulation(seed), seed);
+    const SimulationOptions options = random_simulation(seed);
+    Simulation simulation(options, seed);
     const std::string error = simulation.run();
     ASSERT_EQ(error, "") << "seed " << seed;
     steps += simulation.steps();
     sum.preemptions += simulation.stats().preemptions;
     sum.prefix_hits += simulation.stats().prefix_hits;
+    const SchedulerOptions& o = options.scheduler;
+    InFlight& of_kind = in_flight[{o.lookahead, o.drafts > 0, o.pipeline_stages}];
+    of_kind.preempted += simulation.preempted_in_flight();
+    of_kind.ended += simulation.ended_in_flight();
   }
   std::printf("%llu seeds, %lld steps, %lld preemptions, %lld prefix hits\n",
               static_cast<unsigned long long>(seeds), static_cast<long long>(steps),
               static_cast<long long>(sum.preemptions), static_cast<long long>(sum.prefix_hits));
+  for (const auto& [kind, count] : in_flight) {
+    const auto [lookahead, drafts, depth] = kind;
+    std::printf("lookahead %d, drafts %d, depth %d: %lld preempted and %lld ended with plans in flight\n",
+                lookahead, drafts, depth, static_cast<long long>(count.preempted),
+                static_cast<long long>(count.ended));
+    // One stage without lookahead has nothing in flight while it plans.
+    if (depth > 1 || lookahead) {
+      EXPECT_GT(count.ended, 0);
+    }
+  }
+  EXPECT_EQ(in_flight.size(), 16u);
   EXPECT_GT(sum.preemptions, 0);
   EXPECT_GT(sum.prefix_hits, 0);
 }

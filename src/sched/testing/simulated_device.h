@@ -1,8 +1,9 @@
 // A device for tests: runs plans exactly as ranks must, on a "model" whose next token is a hash of everything
 // that attention would read through the block tables. Any block that is lost, shared by mistake or written
-// too early changes the tokens.
+// too early changes the tokens, and a draft module's entry or a block's tail that is not of the text is told.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <random>
@@ -52,6 +53,8 @@ class SimulatedDevice {
   SimulatedDevice(int32_t blocks, int32_t slots, int32_t blocks_per_slot, int32_t drafts, uint64_t seed)
       : cells_(static_cast<size_t>(blocks) * limits::kKvBlockTokens),
         writers_(cells_.size()),
+        entries_(cells_.size()),
+        tails_(static_cast<size_t>(blocks)),
         tables_(slots, blocks_per_slot),
         slots_(static_cast<size_t>(slots)),
         drafts_(drafts),
@@ -92,6 +95,7 @@ class SimulatedDevice {
     std::vector<TokenId> next;  // the token sampled last, and the drafts after it
     Ticket sampled_by;
     int32_t rejected = 0;  // by that ticket
+    int32_t entered = -1;  // positions whose entry holds good; -1: as many as were cached
   };
   struct Written {
     size_t place;
@@ -132,7 +136,12 @@ class SimulatedDevice {
       writers_[at] = rows.sequence;
       flight.written.push_back({at, rows.sequence});
     }
-    if (rows.sampled + rows.scores == 0) return;
+    if (rows.sampled + rows.scores > 0) give_result(rows, ids, first, slot, flight);
+    if (drafts_ > 0) enter(rows, first, slot, flight);
+  }
+
+  void give_result(const PlanRows& rows, const std::vector<TokenId>& ids, int32_t first, Slot& slot,
+                   Flight& flight) {
     SequenceResult& out = flight.result.sequences.emplace_back();
     out.sequence = rows.sequence;
     out.scores = rows.scores;
@@ -173,9 +182,43 @@ class SimulatedDevice {
     }
   }
 
+  // The draft module's cache, as runtime/drafter keeps it. An entry is the fold of all cells up to it.
+  void enter(const PlanRows& rows, int32_t first, Slot& slot, Flight& flight) {
+    if (slot.entered < 0) slot.entered = first;
+    if (slot.entered < first) fail("a gap in the draft module's cache");
+    const int32_t end = first + rows.rows - (rows.sampled > 0 ? slot.rejected : 0);
+    uint64_t state = 0;
+    for (int32_t p = 0; p < end; ++p) {
+      if (p > 0 && p == first && p == slot.entered && tail(rows.slot, p - 1) != state) {
+        fail("a block's tail is of another text");
+      }
+      const size_t at = place(rows.slot, p);
+      state = SimulatedModel::fold(state, cells_[at]);
+      if (p >= slot.entered) entries_[at] = state;
+      if (entries_[at] != state) fail("the draft module's cache is of another text");
+      if (p >= first && (p + 1 == end || (p + 1) % limits::kKvBlockTokens == 0)) tail(rows.slot, p) = state;
+    }
+    slot.entered = std::max(slot.entered, end);
+    if (rows.sampled == 0) return;
+    // The new token's, and those of its drafts, which later rows write again.
+    if (end < rows.reserved) slot.entered = end + 1;
+    for (int32_t p = end; p < std::min(rows.reserved, end + drafts_); ++p) {
+      state = SimulatedModel::fold(state, SimulatedModel::cell(p, slot.next[static_cast<size_t>(p - end)]));
+      const size_t at = place(rows.slot, p);
+      entries_[at] = state;
+      writers_[at] = rows.sequence;
+      flight.written.push_back({at, rows.sequence});
+    }
+  }
+  uint64_t& tail(int32_t slot, int32_t position) {
+    return tails_[static_cast<size_t>(tables_.row(slot)[position / limits::kKvBlockTokens])];
+  }
+
   SimulatedModel model_;
-  std::vector<uint64_t> cells_;  // [blocks, kKvBlockTokens]
-  std::vector<SeqId> writers_;   // the same, who wrote it last
+  std::vector<uint64_t> cells_;    // [blocks, kKvBlockTokens]
+  std::vector<SeqId> writers_;     // the same, who wrote it last
+  std::vector<uint64_t> entries_;  // the same, of the draft module
+  std::vector<uint64_t> tails_;    // [blocks] the state at the last position that was computed
   BlockTables tables_;
   std::vector<Slot> slots_;
   int32_t drafts_;

@@ -6,7 +6,9 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sched/scheduler.h"
@@ -43,6 +45,9 @@ class Simulation {
   std::string run(const Fault& fault = {});
   int64_t steps() const { return steps_; }
   ReplicaStats stats() const { return scheduler_.stats(); }
+  // Sequences that were preempted, or ended or cancelled, while plans in flight still wrote for them.
+  int64_t preempted_in_flight() const { return static_cast<int64_t>(preempted_in_flight_.size()); }
+  int64_t ended_in_flight() const { return static_cast<int64_t>(ended_in_flight_.size()); }
   // Of all events, in order: equal for equal seeds.
   uint64_t digest() const { return digest_; }
 
@@ -75,8 +80,10 @@ class Simulation {
   SimulatedDevice device_;
   SimulatedModel model_;
   std::map<uint64_t, Stream> streams_;
-  std::map<uint64_t, std::vector<BlockId>> touched_;  // by ticket in flight
-  std::map<uint64_t, int64_t> last_planned_;          // by running sequence: step
+  std::map<uint64_t, std::vector<BlockId>> touched_;             // by ticket in flight
+  std::map<uint64_t, int64_t> last_planned_;                     // by running sequence: step
+  std::set<std::pair<uint64_t, uint32_t>> preempted_in_flight_;  // sequence and run
+  std::set<uint64_t> ended_in_flight_;
   std::vector<TokenId> shared_prefix_;
   StepPlan plan_;
   StepResult result_;

@@ -87,6 +87,17 @@ void Simulation::check_plan(const StepPlan& plan) {
     if (rows.first_row != rows_before || rows.rows < 1) fail("rows do not lie together");
     if (rows.sampled + std::max(rows.scores, 0) > rows.rows) fail("more logits than rows");
     rows_before += rows.rows;
+    peer_.each_sequence([&](const Sequence& sequence) {
+      if (sequence.id != rows.sequence) return;
+      if (KvLedger::blocks_for(rows.reserved) > static_cast<int32_t>(sequence.blocks.size())) {
+        fail("positions are reserved that have no block");
+      }
+    });
+    const int32_t drafts = rows.sampled > 0 ? o.drafts : 0;
+    if (rows.reserved < rows.first_position + rows.rows ||
+        rows.reserved > rows.first_position + rows.rows + drafts) {
+      fail("more or less is reserved than the rows and their drafts take");
+    }
   }
   if (rows_before != static_cast<int32_t>(plan.ids.size())) fail("ids that belong to no sequence");
   peer_.each_sequence([&](Sequence& sequence) {
@@ -134,6 +145,9 @@ void Simulation::check_books() {
   int32_t promised = 0;
   peer_.each_sequence([&](Sequence& s) {
     promised += s.blocks_promised;
+    if (s.state == SequenceState::kWaiting && s.in_flight > 0)
+      preempted_in_flight_.emplace(s.id.value, s.run);
+    if (s.state == SequenceState::kFinished && s.in_flight > 0) ended_in_flight_.insert(s.id.value);
     if (s.state != SequenceState::kRunning && !s.blocks.empty())
       fail("a sequence that does not run holds blocks");
     if (s.slot >= 0 && !slots.insert(s.slot).second) fail("a slot is held twice");
