@@ -30,11 +30,12 @@ def free_port():
 
 
 class Gantry:
-    """`gantry serve MODEL` on a free port. Environment: GANTRY_BIN, GANTRY_TEST_MODEL."""
+    """`gantry serve MODEL` on a free port. Environment: GANTRY_BIN, GANTRY_TEST_MODEL (where no model is given)."""
 
-    def __init__(self, *flags, wait=True):
+    def __init__(self, *flags, model=None, wait=True):
         self.port = free_port()
-        command = [os.environ["GANTRY_BIN"], "serve", os.environ["GANTRY_TEST_MODEL"], "--port", str(self.port), *flags]
+        model = model or os.environ["GANTRY_TEST_MODEL"]
+        command = [os.environ["GANTRY_BIN"], "serve", str(model), "--port", str(self.port), *flags]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         if wait:
             eventually(self.ready, what="/ready")

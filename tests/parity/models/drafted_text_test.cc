@@ -3,12 +3,17 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdio>
+#include <map>
 #include <random>
+#include <set>
 
+#include "engine/engine_loop.h"
 #include "engine/local_replica.h"
 #include "engine/testing/random_requests.h"
 #include "formats/weight_source.h"
 #include "random_checkpoint.h"
+#include "runtime/model_runner.h"
 #include "tensor/convert.h"
 
 namespace gantry::testing {
@@ -204,6 +209,162 @@ TEST_P(DraftedText, DraftsDoNotDependOnTheCacheOrTheSchedule) {
       }
     }
   }
+}
+
+// What stands between the loop and the runner, and may do wrong.
+class Between : public StepExecutor {
+ public:
+  explicit Between(StepExecutor& executor) : executor_(executor) {}
+  void submit(const StepPlan& plan) override { executor_.submit(plan); }
+  void collect(StepResult& result) override { executor_.collect(result); }
+
+ private:
+  StepExecutor& executor_;
+};
+
+// A planted bug: every sixth time, a draft is emitted although the target drew another token.
+class TakesWrongDrafts final : public Between {
+ public:
+  using Between::Between;
+  void submit(const StepPlan& plan) override {
+    StepPlan with_drafts = plan;
+    for (const PlanRows& rows : plan.sequences) {
+      for (int32_t i = 1; i < rows.sampled; ++i) {
+        with_drafts.ids[static_cast<size_t>(rows.first_row + rows.rows - rows.sampled + i)] = kDraft;
+      }
+      if (rows.sampled > 1) drafted_.insert(rows.sequence.value);
+    }
+    Between::submit(with_drafts);
+  }
+  void collect(StepResult& result) override {
+    Between::collect(result);
+    for (const SequenceResult& sequence : result.sequences) {
+      if (drafted_.erase(sequence.sequence.value) == 0 || ++seen_ % 6 != 0) continue;
+      result.tokens[static_cast<size_t>(sequence.first_token)].id = kDraft;
+    }
+  }
+
+ private:
+  static constexpr TokenId kDraft = 5;
+  std::set<uint64_t> drafted_;
+  int64_t seen_ = 0;
+};
+
+// The runner under a scheduler of any options, which a local replica does not offer.
+struct Engine {
+  Engine(const WeightSource& source, SchedulerOptions scheduling, bool planted = false) : pool(1) {
+    const Backend* backend = cpu_backend("auto").value();
+    scheduling.max_model_len = 512;
+    scheduling.max_num_seqs = 16;
+    scheduling.logit_rows_max = 128;
+    model = load_model(source, {.backend = backend,
+                                .pool = &pool,
+                                .rows_max = scheduling.max_num_batched_tokens + 16,
+                                .logit_rows_max = 128,
+                                .context_max = 512,
+                                .drafts = scheduling.drafts > 0,
+                                .on_progress = {}})
+                .value();
+    kv = KvStore::create(*backend, model->kv_layouts(), scheduling.kv_blocks, model->kv_tail()).value();
+    runner = std::make_unique<ModelRunner>(*model, *kv, pool, nullptr,
+                                           ModelRunnerOptions{.slots = 16,
+                                                              .rows_max = scheduling.max_num_batched_tokens,
+                                                              .logit_rows_max = 128,
+                                                              .context_max = 512,
+                                                              .drafts = scheduling.drafts});
+    between = planted ? std::make_unique<TakesWrongDrafts>(*runner) : std::make_unique<Between>(*runner);
+    loop = std::make_unique<EngineLoop>(*between, scheduling, kVocab);
+    loop->set_sink(&collector);
+  }
+  void serve(const std::vector<GenerateRequest>& requests) {
+    for (const GenerateRequest& r : requests) EXPECT_TRUE(loop->submit(r).ok());
+    for (const GenerateRequest& r : requests) {
+      for (int32_t c = 0; c < r.params.n; ++c) collector.wait_for_end(r.id.value, c);
+    }
+  }
+
+  ThreadPool pool;
+  std::unique_ptr<Model> model;
+  std::unique_ptr<KvStore> kv;
+  std::unique_ptr<ModelRunner> runner;
+  std::unique_ptr<Between> between;
+  FrameCollector collector;
+  std::unique_ptr<EngineLoop> loop;
+};
+
+TEST_P(DraftedText, IsTheSameWithPlansAhead) {
+  const std::vector<GenerateRequest> requests = some_requests(24);
+  Served plain(*source_, cpu_backend("auto").value(), {.one_by_one = true}, requests);
+  for (const int32_t drafts : {0, 1, 3}) {
+    for (const int32_t stages : {1, 3}) {
+      for (const int32_t blocks : {7, 200}) {
+        SCOPED_TRACE(drafts * 100 + stages * 10 + (blocks == 7 ? 1 : 0));
+        Engine ahead(*source_, {.kv_blocks = blocks,
+                                .max_num_batched_tokens = 40,
+                                .pipeline_stages = stages,
+                                .lookahead = true,
+                                .drafts = drafts});
+        ahead.serve(requests);
+        expect_same_answers(plain.collector, ahead.collector, requests);
+      }
+    }
+  }
+}
+
+// How far the second of three tokens, whose row is a draft's, is from its distribution: chi-square over what the first
+// token was, as a normal deviate (Wilson and Hilferty 1931). The distribution is that of the logprobs themselves.
+double deviation_of_second_tokens(const WeightSource& source, int32_t drafts, bool planted) {
+  constexpr int32_t kTop = 4;
+  Engine engine(source, {.kv_blocks = 200, .max_num_batched_tokens = 512, .drafts = drafts}, planted);
+  std::vector<GenerateRequest> requests(32);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    GenerateRequest& r = requests[i];
+    r.id = RequestId{i + 1};
+    r.prompt = {3, 1, 4, 1, 5, 9, 2, 6};
+    r.params.n = limits::kChoicesMax;
+    r.params.max_tokens = 3;
+    r.params.seed = 1000 + i;
+    r.params.top_k = kTop;
+    r.params.logprobs = kTop;
+  }
+  engine.serve(requests);
+  std::map<TokenId, std::map<TokenId, double>> expected, counts;
+  for (const GenerateRequest& r : requests) {
+    for (int32_t c = 0; c < r.params.n; ++c) {
+      const FrameCollector::Stream stream = engine.collector.wait_for_end(r.id.value, c);
+      double mass = 0;
+      for (const TokenLogprob& top : stream.top[1]) mass += std::exp(static_cast<double>(top.logprob));
+      for (const TokenLogprob& top : stream.top[1]) {
+        expected[stream.tokens[0]][top.id] += std::exp(static_cast<double>(top.logprob)) / mass;
+      }
+      ++counts[stream.tokens[0]][stream.tokens[1]];
+    }
+  }
+  double chi_square = 0, freedom = 0;
+  for (const auto& [first, row] : expected) {
+    EXPECT_EQ(row.size(), static_cast<size_t>(kTop));
+    double unexpected = 0;
+    for (const auto& [token, count] : counts[first]) unexpected += row.contains(token) ? 0 : count;
+    chi_square += unexpected;
+    for (const auto& [token, mean] : row) {
+      const double off = counts[first][token] - mean;
+      chi_square += off * off / mean;
+    }
+    freedom += kTop - 1;
+  }
+  const double spread = 2 / (9 * freedom);
+  return (std::cbrt(chi_square / freedom) - (1 - spread)) / std::sqrt(spread);
+}
+
+TEST_P(DraftedText, FollowsTheTargetsDistribution) {
+  for (const int32_t drafts : {0, 1, 2}) {
+    const double deviation = deviation_of_second_tokens(*source_, drafts, false);
+    std::printf("%d drafts: %.2f deviations\n", drafts, deviation);
+    EXPECT_LT(deviation, 4) << drafts;
+  }
+  const double planted = deviation_of_second_tokens(*source_, 1, true);
+  std::printf("planted bug: %.2f deviations\n", planted);
+  EXPECT_GT(planted, 6);
 }
 
 INSTANTIATE_TEST_SUITE_P(Modules, DraftedText, ::testing::Values("random", "copying"),
