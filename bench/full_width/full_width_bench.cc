@@ -122,11 +122,13 @@ double read_bandwidth(ThreadPool& pool) {
   return best;
 }
 
-// What one token reads: every tensor but the embedding, and of the experts those that it picks.
+// What one token reads: every tensor but the embedding and the MTP layer, and of the experts those that it picks.
 double token_bytes(const WeightSource& source, const ModelConfig& config) {
   double bytes = 0, experts = 0;
+  const std::string mtp = "model.layers." + std::to_string(config.layers) + ".";
   for (const WeightInfo& info : source.weights()) {
     if (info.name.starts_with("model.embed_tokens.") && !config.tied_embeddings) continue;
+    if (info.name.starts_with(mtp)) continue;
     (info.name.find(".mlp.experts.") != std::string::npos ? experts : bytes) +=
         static_cast<double>(info.view.bytes());
   }
