@@ -115,11 +115,13 @@ int run(const std::filesystem::path& folder, int experts) {
   config["first_k_dense_replace"] = 1;
   config["num_nextn_predict_layers"] = 0;
   config["n_routed_experts"] = experts;
+  const auto fail = [](const Status& status) {
+    return std::fprintf(stderr, "make_full_width: %s\n", status.message().c_str()), 1;
+  };
   const auto model = parse_model_config(config, json::object());
-  const auto format = parse_weight_format(config);
-  for (const Status& status : {model.status(), format.status()}) {
-    if (!status.ok()) return std::fprintf(stderr, "make_full_width: %s\n", status.message().c_str()), 1;
-  }
+  if (!model.ok()) return fail(model.status());
+  const auto format = parse_weight_format(config, *model);
+  if (!format.ok()) return fail(format.status());
   std::vector<std::vector<CheckpointTensor>> shards(1);
   uint64_t bytes = 0, total = 0;
   for (CheckpointTensor& tensor : checkpoint_tensors(*model, *format)) {

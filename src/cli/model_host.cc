@@ -3,10 +3,12 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/local_replica.h"
+#include "model/dummy_source.h"
 
 namespace gantry::cli {
 namespace {
@@ -38,12 +40,26 @@ int usable_cores() {
   return std::max(1, CPU_COUNT(&set));
 }
 
+Result<std::unique_ptr<WeightSource>> open_source(const std::string& path, const std::string& load_format) {
+  if (load_format == "dummy") return open_dummy_weights(path);
+  std::error_code error;
+  const bool is_folder = std::filesystem::is_directory(path, error);
+  if (load_format == "safetensors" && !is_folder) {
+    return invalid_argument(path +
+                            ": --load-format safetensors needs a folder with config.json and safetensors");
+  }
+  if (load_format == "gguf" && is_folder) {
+    return invalid_argument(path + ": is a folder; --load-format gguf needs a .gguf file");
+  }
+  return open_weights(path);
+}
+
 Result<std::unique_ptr<ModelHost>> ModelHost::load(const ResolvedModel& model, const ServeOptions& options,
                                                    uint64_t kv_cache_bytes, const ComputeResources& resources,
                                                    const OnProgress& on_progress) {
   std::unique_ptr<ModelHost> host(new ModelHost());
   host->id_ = model.id;
-  GANTRY_ASSIGN_OR_RETURN(host->source_, open_weights(model.path));
+  GANTRY_ASSIGN_OR_RETURN(host->source_, open_source(model.path, options.load_format));
   if (const VocabSpec* vocab = host->source_->vocab()) {
     GANTRY_ASSIGN_OR_RETURN(host->tokenizer_, Tokenizer::create(*vocab));
     if (!vocab->chat_template.empty()) {

@@ -20,6 +20,9 @@
 
 namespace gantry::cli {
 
+// Opens weights as --load-format says.
+Result<std::unique_ptr<WeightSource>> open_source(const std::string& path, const std::string& load_format);
+
 // What the models of one process share: they take turns on the pool by step.
 struct ComputeResources {
   const Backend* backend = nullptr;

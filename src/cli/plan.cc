@@ -3,6 +3,8 @@
 
 #include "cli/command_line.h"
 #include "cli/commands.h"
+#include "cli/model_name.h"
+#include "cli/plan_measure.h"
 #include "cli/serve_options.h"
 #include "plan/deployment_plan.h"
 
@@ -25,6 +27,9 @@ struct PlanOptions {
   std::string kv_cache_dtype = "auto";
   int num_speculative_tokens = 0;
   bool json = false;
+  bool measure = false;
+  std::string load_format = "auto";
+  int threads = 0;
 };
 
 Result<DeviceSpec> device_of(const PlanOptions& options) {
@@ -49,6 +54,21 @@ Result<DType> kv_dtype_of(const std::string& name) {
   if (name == "auto" || name == "bfloat16") return DType::kBF16;
   if (name == "fp8" || name == "fp8_e4m3") return DType::kF8E4M3;
   return invalid_argument("--kv-cache-dtype is " + name + ": one of auto, bfloat16, fp8, fp8_e4m3");
+}
+
+// Sequences and tokens are small unless they were asked for: a real run fills the cache.
+Status run_measure(const PlanOptions& options, bool sequences_given) {
+  GANTRY_ASSIGN_OR_RETURN(const ResolvedModel model, resolve_model(options.model));
+  MeasureOptions measure{.path = model.path,
+                         .load_format = options.load_format,
+                         .max_model_len = options.max_model_len,
+                         .max_num_batched_tokens = options.max_num_batched_tokens,
+                         .threads = options.threads,
+                         .json = options.json};
+  if (sequences_given) measure.max_num_seqs = options.max_num_seqs;
+  GANTRY_ASSIGN_OR_RETURN(const std::string text, measure_plan(measure));
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  return {};
 }
 
 Status run_plan(const PlanOptions& options) {
@@ -95,15 +115,21 @@ void add_plan_command(CLI::App& app, int& exit_code) {
   add_flag(*command, "--gpu-memory-utilization", o.gpu_memory_utilization,
            "Share of a device's memory that may be used");
   add_flag(*command, "--max-model-len", o.max_model_len, "Prompt and output together; 0: the checkpoint's");
-  add_flag(*command, "--max-num-seqs", o.max_num_seqs, "Sequences that run together");
+  auto* sequences = add_flag(*command, "--max-num-seqs", o.max_num_seqs, "Sequences that run together");
   add_flag(*command, "--max-num-batched-tokens", o.max_num_batched_tokens,
            "Tokens of one step; 0: 8192 on devices of 70 GiB and more, else 2048");
   add_flag(*command, "--kv-cache-dtype", o.kv_cache_dtype, "auto (bfloat16), fp8");
   add_flag(*command, "--num-speculative-tokens", o.num_speculative_tokens,
            "Drafts of the MTP module, 0 to 3");
   command->add_flag("--json", o.json, "Print JSON");
-  command->callback([options, &exit_code] {
-    const Status status = run_plan(*options);
+  command->add_flag("--measure", o.measure,
+                    "Run the model on this machine's CPU and compare memory and speed with what was planned");
+  add_flag(*command, "--load-format", o.load_format, "With --measure: auto, or dummy (weights without files)")
+      ->check(CLI::IsMember({"auto", "dummy"}));
+  add_flag(*command, "--threads", o.threads, "With --measure: compute threads; 0: one per core");
+  command->callback([options, sequences, &exit_code] {
+    const Status status =
+        options->measure ? run_measure(*options, sequences->count() > 0) : run_plan(*options);
     if (!status.ok()) std::fprintf(stderr, "gantry plan: %s\n", status.message().c_str());
     exit_code = status.ok() ? 0 : 1;
   });

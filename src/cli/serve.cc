@@ -8,6 +8,7 @@
 #include <optional>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/fair_mutex.h"
 #include "base/log.h"
 #include "cli/command_line.h"
@@ -157,10 +158,17 @@ class Serve {
 
   Status load(const ResolvedModel& model) {
     Progress progress("loading " + model.id);
+    const int64_t start_ns = monotonic_ns();
     auto host =
         ModelHost::load(model, options_, kv_cache_bytes_, resources_, [&](uint64_t done, uint64_t total) {
-          server_->models().set_progress(model.id,
-                                         {.phase = "loading weights", .done = done, .total = total});
+          const double seconds = static_cast<double>(monotonic_ns() - start_ns) * 1e-9;
+          const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
+          server_->models().set_progress(
+              model.id, {.phase = "loading weights",
+                         .done = done,
+                         .total = total,
+                         .per_second = rate,
+                         .seconds_left = rate > 0 ? static_cast<double>(total - done) / rate : 0});
           progress.update(done, total);
         });
     progress.finish();

@@ -23,6 +23,9 @@ void add_engine_flags(CLI::App& app, ServeOptions& o) {
   add_flag(app, "--dtype", o.dtype,
            "auto (the fast path of the weights' format), float32 (exact parity mode)")
       ->check(CLI::IsMember({"auto", "float32"}));
+  add_flag(app, "--load-format", o.load_format,
+           "auto, safetensors, gguf; dummy: random weights of config.json's shapes, without files")
+      ->check(CLI::IsMember({"auto", "safetensors", "gguf", "dummy"}));
   add_flag(app, "--device", o.device, "auto (a supported GPU, else the CPU), cpu, cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   add_flag(app, "--threads", o.threads, "Compute threads; 0: one per core this process may use");

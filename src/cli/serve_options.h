@@ -19,6 +19,7 @@ struct ServeOptions {
   int port = 8000;
   std::vector<std::string> api_keys;
   std::string dtype = "auto";
+  std::string load_format = "auto";
   std::string device = "auto";
   int threads = 0;  // 0: one per core that the process may use
   int tensor_parallel_size = 1;

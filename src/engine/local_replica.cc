@@ -74,6 +74,44 @@ Status check_options(const ReplicaOptions& options) {
   return {};
 }
 
+Result<LoadOptions> load_options(const WeightSource& source, const ReplicaOptions& options) {
+  GANTRY_ASSIGN_OR_RETURN(const ModelConfig config,
+                          parse_model_config(source.config(), source.generation_config()));
+  LoadOptions load;
+  load.backend = options.backend;
+  load.pool = options.pool;
+  load.compute = options.compute;
+  load.kv_dtype = options.compute == Compute::kF32 ? DType::kF32 : options.backend->kv_dtype;
+  load.rows_max = rows_of(options);
+  load.logit_rows_max = logit_rows_of(options);
+  load.context_max =
+      options.max_model_len > 0 ? std::min(options.max_model_len, config.max_position) : config.max_position;
+  load.drafts = options.num_speculative_tokens > 0;
+  load.on_progress = options.on_progress;
+  return load;
+}
+
+KvDemand kv_demand(const Model& model, const ReplicaOptions& options) {
+  KvDemand demand;
+  demand.block_bytes = KvStore::block_bytes(*options.backend, model.kv_layouts(), model.kv_tail());
+  demand.max_position = model.config().max_position;
+  demand.max_model_len = options.max_model_len;
+  demand.max_num_seqs = options.max_num_seqs;
+  demand.kv_cache_bytes = options.kv_cache_bytes;
+  demand.memory_utilization = options.memory_utilization;
+  if (const MemorySpace* space = options.backend->memory) {
+    const MemorySpace::Usage usage = space->usage();
+    demand.memory_bytes = usage.total;
+    demand.memory_used_bytes = usage.used;
+    // All other memory of the model is taken by now; what the driver takes for recorded steps is not.
+    if (demand.memory_utilization <= 0) demand.memory_utilization = kGpuMemoryUtilization;
+  } else {
+    demand.memory_bytes = usable_memory_bytes();
+    demand.memory_used_bytes = resident_memory().now;  // activations too
+  }
+  return demand;
+}
+
 }  // namespace
 
 int32_t rows_of(const ReplicaOptions& options) {
@@ -89,44 +127,34 @@ int32_t logit_rows_of(const ReplicaOptions& options) {
 Result<std::unique_ptr<ReplicaClient>> start_local_replica(const WeightSource& source,
                                                            ReplicaOptions options) {
   GANTRY_RETURN_IF_ERROR(check_options(options));
-  GANTRY_ASSIGN_OR_RETURN(const ModelConfig config,
-                          parse_model_config(source.config(), source.generation_config()));
-  LoadOptions load;
-  load.backend = options.backend;
-  load.pool = options.pool;
-  load.compute = options.compute;
-  load.kv_dtype = options.compute == Compute::kF32 ? DType::kF32 : options.backend->kv_dtype;
-  load.rows_max = rows_of(options);
-  load.logit_rows_max = logit_rows_of(options);
-  load.context_max =
-      options.max_model_len > 0 ? std::min(options.max_model_len, config.max_position) : config.max_position;
-  load.drafts = options.num_speculative_tokens > 0;
-  load.on_progress = options.on_progress;
+  GANTRY_ASSIGN_OR_RETURN(const LoadOptions load, load_options(source, options));
   GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, load_model(source, load));
   return start_local_replica(std::move(model), std::move(options));
+}
+
+Result<ReplicaMemory> plan_replica_memory(const WeightSource& source, const ReplicaOptions& options) {
+  GANTRY_RETURN_IF_ERROR(check_options(options));
+  GANTRY_ASSIGN_OR_RETURN(LoadOptions load, load_options(source, options));
+  load.sizes_only = true;
+  load.on_progress = nullptr;
+  GANTRY_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, load_model(source, load));
+  const KvDemand demand = kv_demand(*model, options);
+  GANTRY_ASSIGN_OR_RETURN(const KvSize size, size_kv_cache(demand));
+  return ReplicaMemory{.weights = model->resident_weight_bytes(),
+                       .activations = model->activation_bytes(),
+                       .kv_cache = static_cast<uint64_t>(size.blocks) * demand.block_bytes,
+                       .logits = static_cast<uint64_t>(logit_rows_of(options)) *
+                                 static_cast<uint64_t>(model->config().vocab) * sizeof(float),
+                       .kv_blocks = size.blocks,
+                       .max_model_len = size.max_model_len,
+                       .step_bytes = model->weight_bytes()};
 }
 
 Result<std::unique_ptr<ReplicaClient>> start_local_replica(std::unique_ptr<Model> model,
                                                            ReplicaOptions options) {
   GANTRY_RETURN_IF_ERROR(check_options(options));
   GANTRY_CHECK(options.num_speculative_tokens == 0 || model->kv_tail() > 0) << "the model cannot draft";
-  KvDemand demand;
-  demand.block_bytes = KvStore::block_bytes(*options.backend, model->kv_layouts(), model->kv_tail());
-  demand.max_position = model->config().max_position;
-  demand.max_model_len = options.max_model_len;
-  demand.max_num_seqs = options.max_num_seqs;
-  demand.kv_cache_bytes = options.kv_cache_bytes;
-  demand.memory_utilization = options.memory_utilization;
-  if (const MemorySpace* space = options.backend->memory) {
-    const MemorySpace::Usage usage = space->usage();
-    demand.memory_bytes = usage.total;
-    demand.memory_used_bytes = usage.used;
-    // All other memory of the model is taken by now; what the driver takes for recorded steps is not.
-    if (demand.memory_utilization <= 0) demand.memory_utilization = kGpuMemoryUtilization;
-  } else {
-    demand.memory_bytes = usable_memory_bytes();
-    demand.memory_used_bytes = resident_memory().now + model->activation_bytes();
-  }
+  const KvDemand demand = kv_demand(*model, options);
   GANTRY_ASSIGN_OR_RETURN(const KvSize size, size_kv_cache(demand));
   GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<KvStore> kv, KvStore::create(*options.backend, model->kv_layouts(),
                                                                        size.blocks, model->kv_tail()));

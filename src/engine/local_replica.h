@@ -42,6 +42,20 @@ Result<std::unique_ptr<ReplicaClient>> start_local_replica(const WeightSource& s
 // least max_model_len, drafts with num_speculative_tokens above 0.
 Result<std::unique_ptr<ReplicaClient>> start_local_replica(std::unique_ptr<Model> model,
                                                            ReplicaOptions options);
+// Memory of a replica with these options, found without reading weights: what is resident once its cache is full.
+// Tokenizer, sockets and the program itself come on top.
+struct ReplicaMemory {
+  uint64_t weights = 0;      // packed
+  uint64_t activations = 0;  // buffers of forward(), scratch of the ops
+  uint64_t kv_cache = 0;
+  uint64_t logits = 0;
+  int32_t kv_blocks = 0;
+  int32_t max_model_len = 0;
+  uint64_t step_bytes = 0;  // of weights that a step with every expert hit reads
+  uint64_t total() const { return weights + activations + kv_cache + logits; }
+};
+Result<ReplicaMemory> plan_replica_memory(const WeightSource& source, const ReplicaOptions& options);
+
 // Rows of one forward pass: max_num_batched_tokens; the draft module takes one more for each new token.
 int32_t rows_of(const ReplicaOptions& options);
 // Rows of logits that one step keeps: 1 + num_speculative_tokens for each sequence, and some more for prompt

@@ -19,11 +19,22 @@ class CheckpointSource : public WeightSource {
   const std::string& path() const override { return checkpoint_.path; }
   const std::vector<WeightInfo>& weights() const override { return checkpoint_.weights; }
   const WeightInfo* find(std::string_view name) const override {
-    const auto& weights = checkpoint_.weights;
-    const auto found =
-        std::lower_bound(weights.begin(), weights.end(), name,
-                         [](const WeightInfo& info, std::string_view n) { return info.name < n; });
-    return found != weights.end() && found->name == name ? &*found : nullptr;
+    return find_weight(checkpoint_.weights, name);
+  }
+  Status read(const WeightInfo& info, std::span<std::byte> out) const override {
+    GANTRY_CHECK(out.size() == info.view.bytes()) << info.name;
+    if (out.empty()) return {};
+    const auto* data = static_cast<const std::byte*>(info.view.data);
+    const auto after = std::upper_bound(
+        checkpoint_.files.begin(), checkpoint_.files.end(), data,
+        [](const std::byte* address, const auto& file) { return address < file->bytes().data(); });
+    GANTRY_CHECK(after != checkpoint_.files.begin()) << info.name << " lies in no file";
+    const MappedFile& file = **std::prev(after);
+    return file.read(static_cast<uint64_t>(data - file.bytes().data()), out);
+  }
+  Status check_unchanged() const override {
+    for (const auto& file : checkpoint_.files) GANTRY_RETURN_IF_ERROR(file->check_unchanged());
+    return {};
   }
 
  private:
@@ -31,6 +42,13 @@ class CheckpointSource : public WeightSource {
 };
 
 }  // namespace
+
+const WeightInfo* find_weight(const std::vector<WeightInfo>& weights, std::string_view name) {
+  const auto found =
+      std::lower_bound(weights.begin(), weights.end(), name,
+                       [](const WeightInfo& info, std::string_view n) { return info.name < n; });
+  return found != weights.end() && found->name == name ? &*found : nullptr;
+}
 
 Result<std::unique_ptr<WeightSource>> make_weight_source(Checkpoint checkpoint) {
   auto& weights = checkpoint.weights;
@@ -42,6 +60,8 @@ Result<std::unique_ptr<WeightSource>> make_weight_source(Checkpoint checkpoint) 
     return data_loss(fmt::format("{}: tensor {} is there twice{}", twice->file, quote_name(twice->name),
                                  twice->file == other.file ? "" : ", also in " + other.file));
   }
+  std::sort(checkpoint.files.begin(), checkpoint.files.end(),
+            [](const auto& a, const auto& b) { return a->bytes().data() < b->bytes().data(); });
   return std::unique_ptr<WeightSource>(new CheckpointSource(std::move(checkpoint)));
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "formats/mapped_file.h"
@@ -20,13 +21,17 @@ struct Checkpoint {
   std::vector<WeightInfo> weights;
   // What the views point into.
   std::vector<std::shared_ptr<const MappedFile>> files;
-  std::vector<std::unique_ptr<std::byte[]>> copies;
 };
+
+// In weights sorted by name; null if absent.
+const WeightInfo* find_weight(const std::vector<WeightInfo>& weights, std::string_view name);
 
 // Sorts the weights by name; refuses a name that is there twice (kDataLoss).
 Result<std::unique_ptr<WeightSource>> make_weight_source(Checkpoint checkpoint);
 
 Result<Checkpoint> read_checkpoint_folder(const std::string& path);
+// Configuration and tokenizer alone.
+Result<Checkpoint> read_folder_without_weights(const std::string& path);
 Result<Checkpoint> read_gguf(const std::string& path);
 
 }  // namespace gantry

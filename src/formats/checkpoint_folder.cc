@@ -2,14 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <map>
-#include <new>
 #include <set>
 #include <string_view>
 
 #include "base/limits.h"
-#include "base/log.h"
 #include "formats/checkpoint.h"
 #include "formats/quote_name.h"
 #include "formats/safetensors.h"
@@ -33,40 +30,14 @@ Result<json> read_object_or(const std::string& path, json otherwise) {
   return read_json_object(path);
 }
 
-// Some writers before safetensors 0.3 did not pad the header, so that tensors may start at any byte.
-// Kernels read whole elements: such a tensor is copied to aligned memory.
-Result<const void*> aligned_data(const std::byte* data, const SafetensorsTensor& tensor,
-                                 Checkpoint& checkpoint, uint64_t& bytes_copied) {
-  const auto element = static_cast<uintptr_t>(dtype_info(tensor.dtype).block_bytes);
-  if (reinterpret_cast<uintptr_t>(data) % element == 0) return data;
-  std::unique_ptr<std::byte[]> copy(new (std::nothrow) std::byte[tensor.bytes]);
-  if (!copy) {
-    return resource_exhausted(
-        fmt::format("no memory for {} bytes of {}, which is not aligned in its file and must be copied",
-                    tensor.bytes, quote_name(tensor.name)));
-  }
-  std::memcpy(copy.get(), data, tensor.bytes);
-  bytes_copied += tensor.bytes;
-  checkpoint.copies.push_back(std::move(copy));
-  return checkpoint.copies.back().get();
-}
-
 Status add_shard(const std::string& path, Checkpoint& checkpoint) {
   GANTRY_ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file, MappedFile::open(path));
   GANTRY_ASSIGN_OR_RETURN(std::vector<SafetensorsTensor> tensors, parse_safetensors(file->bytes(), path));
-  uint64_t bytes_copied = 0;
   for (SafetensorsTensor& tensor : tensors) {
-    GANTRY_ASSIGN_OR_RETURN(const void* data, aligned_data(file->bytes().data() + tensor.offset, tensor,
-                                                           checkpoint, bytes_copied));
-    checkpoint.weights.push_back({std::move(tensor.name), {data, tensor.dtype, tensor.shape}, path});
+    checkpoint.weights.push_back(
+        {std::move(tensor.name), {file->bytes().data() + tensor.offset, tensor.dtype, tensor.shape}, path});
   }
   checkpoint.files.push_back(std::move(file));
-  if (bytes_copied > 0) {
-    log::warn(
-        "{}: {} bytes of tensors are not aligned and were copied; a file saved again with safetensors 0.3 "
-        "or newer is mapped instead",
-        path, bytes_copied);
-  }
   return Status();
 }
 
@@ -190,7 +161,7 @@ Status add_vocab(const std::string& folder, Checkpoint& checkpoint) {
 
 }  // namespace
 
-Result<Checkpoint> read_checkpoint_folder(const std::string& path) {
+Result<Checkpoint> read_folder_without_weights(const std::string& path) {
   Checkpoint checkpoint;
   checkpoint.path = path;
   const std::string config_path = join(path, "config.json");
@@ -201,8 +172,13 @@ Result<Checkpoint> read_checkpoint_folder(const std::string& path) {
   GANTRY_ASSIGN_OR_RETURN(checkpoint.config, read_json_object(config_path));
   GANTRY_ASSIGN_OR_RETURN(checkpoint.generation_config,
                           read_object_or(join(path, "generation_config.json"), json::object()));
-  GANTRY_RETURN_IF_ERROR(add_weights(path, checkpoint));
   GANTRY_RETURN_IF_ERROR(add_vocab(path, checkpoint));
+  return checkpoint;
+}
+
+Result<Checkpoint> read_checkpoint_folder(const std::string& path) {
+  GANTRY_ASSIGN_OR_RETURN(Checkpoint checkpoint, read_folder_without_weights(path));
+  GANTRY_RETURN_IF_ERROR(add_weights(path, checkpoint));
   return checkpoint;
 }
 

@@ -50,7 +50,12 @@ Status check_regular(const std::string& path, mode_t mode) {
 struct OpenFile {
   FileDescriptor fd;
   uint64_t size;
+  timespec modified;
 };
+
+bool same_time(const timespec& a, const timespec& b) {
+  return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
 
 Result<OpenFile> open_regular(const std::string& path) {
   // Before opening, because opening some devices has effects; after it, because the path may have changed.
@@ -61,13 +66,20 @@ Result<OpenFile> open_regular(const std::string& path) {
   if (fd.get() < 0) return system_error(path, errno);
   if (::fstat(fd.get(), &info) != 0) return system_error(path, errno);
   GANTRY_RETURN_IF_ERROR(check_regular(path, info.st_mode));
-  return OpenFile{std::move(fd), static_cast<uint64_t>(info.st_size)};
+  return OpenFile{std::move(fd), static_cast<uint64_t>(info.st_size), info.st_mtim};
 }
 
 }  // namespace
 
+struct MappedFile::Open {
+  OpenFile file;
+};
+
+MappedFile::MappedFile(std::string path, void* address, size_t size, std::unique_ptr<Open> open)
+    : path_(std::move(path)), address_(address), size_(size), open_(std::move(open)) {}
+
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
-  GANTRY_ASSIGN_OR_RETURN(const OpenFile file, open_regular(path));
+  GANTRY_ASSIGN_OR_RETURN(OpenFile file, open_regular(path));
   void* address = nullptr;
   if (file.size > 0) {
     address = ::mmap(nullptr, file.size, PROT_READ, MAP_SHARED, file.fd.get(), 0);
@@ -78,11 +90,36 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& pa
     // the kernel's own read-ahead, which follows the loader.
     if (file.size <= limits::kWeightReadAheadBytesMax) ::madvise(address, file.size, MADV_WILLNEED);
   }
-  return std::shared_ptr<const MappedFile>(new MappedFile(path, address, file.size));
+  const size_t size = file.size;
+  auto open = std::make_unique<Open>(Open{std::move(file)});
+  return std::shared_ptr<const MappedFile>(new MappedFile(path, address, size, std::move(open)));
 }
 
 MappedFile::~MappedFile() {
   if (address_ != nullptr) ::munmap(address_, size_);
+}
+
+Status MappedFile::read(uint64_t offset, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const ssize_t got = ::pread(open_->file.fd.get(), out.data(), out.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return data_loss(path_ + ": " + std::generic_category().message(errno));
+    if (got == 0) {
+      return data_loss(path_ + ": ends at byte " + std::to_string(offset) + " of " + std::to_string(size_) +
+                       ": it was shortened after it was opened");
+    }
+    out = out.subspan(static_cast<size_t>(got));
+    offset += static_cast<uint64_t>(got);
+  }
+  return {};
+}
+
+Status MappedFile::check_unchanged() const {
+  struct stat info;
+  if (::fstat(open_->file.fd.get(), &info) != 0) return system_error(path_, errno);
+  if (static_cast<uint64_t>(info.st_size) == size_ && same_time(info.st_mtim, open_->file.modified))
+    return {};
+  return data_loss(path_ + ": was changed by another process while it was read");
 }
 
 Result<std::string> read_file(const std::string& path, uint64_t bytes_max) {

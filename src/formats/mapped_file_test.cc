@@ -38,6 +38,23 @@ TEST(MappedFile, OutlivesTheName) {
   EXPECT_EQ(text_of(**file), "content");
 }
 
+TEST(MappedFile, AFileThatShrinksOrChangesIsAnErrorNotASignal) {
+  TempFolder folder;
+  const std::string path = folder.write("f", std::string(1 << 20, 'x'));
+  const auto file = MappedFile::open(path).value();
+  std::vector<std::byte> data(1 << 20);
+  ASSERT_TRUE(file->read(0, data).ok());
+  EXPECT_EQ(data.back(), std::byte{'x'});
+  EXPECT_TRUE(file->check_unchanged().ok());
+  std::filesystem::resize_file(path, 1000);
+  Status status = file->read(0, data);
+  EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+  EXPECT_THAT(status.message(), HasSubstr(path + ": ends at byte 1000 of 1048576"));
+  EXPECT_TRUE(file->read(0, std::span(data).first(1000)).ok());
+  status = file->check_unchanged();
+  EXPECT_THAT(status.message(), HasSubstr(path + ": was changed by another process"));
+}
+
 // A FIFO without a writer would block an ordinary open() for ever.
 TEST(MappedFile, RefusesWhatIsNoRegularFile) {
   TempFolder folder;

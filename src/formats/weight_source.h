@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,7 +16,8 @@ namespace gantry {
 
 struct WeightInfo {
   std::string name;  // "model.layers.0.self_attn.q_proj.weight"
-  // Valid while the source lives, aligned for its element type. A matrix is [out_features, in_features].
+  // A matrix is [out_features, in_features]. Its data is where the file is mapped, at any alignment: read it
+  // with WeightSource::read(), which survives a file that changes. Null where values are made.
   TensorView view;
   std::string file;  // for messages
 };
@@ -50,6 +52,12 @@ class WeightSource {
   // Null if absent.
   virtual const WeightInfo* find(std::string_view name) const = 0;
   uint64_t total_bytes() const;
+
+  // Copies the tensor's bytes to `out`, info.view.bytes() long. kDataLoss names a file that was shortened.
+  // Thread-safe. The default copies the view.
+  virtual Status read(const WeightInfo& info, std::span<std::byte> out) const;
+  // kDataLoss names a file that changed since it was opened. After the last read.
+  virtual Status check_unchanged() const { return {}; }
 };
 
 // A folder with config.json and safetensors (one file, or shards with model.safetensors.index.json), or a

@@ -1,6 +1,9 @@
 #include "model/activations.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <cstring>
 
 namespace gantry {
 namespace {
@@ -43,6 +46,15 @@ size_t lay_out(std::byte* base, const ActivationWidths& widths, int32_t rows, in
 }
 
 }  // namespace
+
+void Activations::populate() {
+  const std::span<std::byte> bytes = memory.bytes();
+  if (bytes.empty()) return;
+#ifdef MADV_POPULATE_WRITE
+  if (madvise(bytes.data(), bytes.size(), MADV_POPULATE_WRITE) == 0) return;
+#endif
+  std::memset(bytes.data(), 0, bytes.size());  // kernels before 5.14
+}
 
 void ActivationWidths::widen(const ActivationWidths& other) {
   hidden = std::max(hidden, other.hidden);

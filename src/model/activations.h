@@ -41,6 +41,9 @@ struct Activations {
   // space: the backend's memory.
   static Result<Activations> allocate(const ActivationWidths& widths, int32_t rows_max,
                                       int32_t logit_rows_max, size_t scratch_bytes, const MemorySpace* space);
+  // Makes all of it resident, so that no step waits for pages and what a ready replica needs is there. Of host
+  // memory only.
+  void populate();
 };
 
 }  // namespace gantry

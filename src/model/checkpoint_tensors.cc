@@ -7,6 +7,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "kernels/ops/packed_weight.h"
 #include "model/json_fields.h"
 
 namespace gantry {
@@ -159,30 +160,15 @@ TensorSplit split_of_other(std::string_view name) {
 
 }  // namespace
 
-Result<WeightFormat> parse_weight_format(const nlohmann::json& config) {
-  if (!config.is_object()) return invalid_argument("the model's configuration is no JSON object");
+Result<WeightFormat> parse_weight_format(const nlohmann::json& config, const ModelConfig& model) {
   WeightFormat format;
   JsonFields fields(config, "");
   constexpr std::array<std::string_view, 3> kDTypes{"bfloat16", "float16", "float32"};
   const std::string_view dtype = fields.word(fields.has("dtype") ? "dtype" : "torch_dtype", kDTypes);
+  GANTRY_RETURN_IF_ERROR(fields.status());
   if (dtype == "float16") format.dtype = DType::kF16;
   if (dtype == "float32") format.dtype = DType::kF32;
-  const nlohmann::json* quantization = fields.get("quantization_config");
-  GANTRY_RETURN_IF_ERROR(fields.status());
-  if (quantization == nullptr) return format;
-  const auto square = [&] {
-    const auto found = quantization->find("weight_block_size");
-    return found != quantization->end() && found->is_array() && found->size() == 2 &&
-           (*found)[0].is_number_integer() && (*found)[0] == (*found)[1] && (*found)[0] > 0 &&
-           (*found)[0] <= limits::kModelWidthMax;
-  };
-  if (!quantization->is_object() || quantization->value("quant_method", nlohmann::json()) != "fp8" ||
-      !square()) {
-    return unimplemented("quantization_config " + json_excerpt(*quantization) +
-                             " is not supported; supported: quant_method fp8 with a square weight_block_size",
-                         "quantization_config");
-  }
-  format.fp8_block = (*quantization)["weight_block_size"][0].get<int32_t>();
+  if (model.fp8) format.fp8_block = kScaleBlock;
   return format;
 }
 
@@ -208,7 +194,7 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ModelConfig& config, cons
 
 std::vector<CheckpointTensor> checkpoint_tensors(const ModelConfig& config, const WeightSource& source) {
   std::unordered_map<std::string, CheckpointTensor> known;
-  for (CheckpointTensor& tensor : checkpoint_tensors(config, WeightFormat{.fp8_block = 128})) {
+  for (CheckpointTensor& tensor : checkpoint_tensors(config, WeightFormat{.fp8_block = kScaleBlock})) {
     std::string name = tensor.name;
     known.emplace(std::move(name), std::move(tensor));
   }

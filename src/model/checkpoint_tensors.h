@@ -46,9 +46,8 @@ struct WeightFormat {
   int32_t fp8_block = 0;
 };
 
-// torch_dtype (or dtype) and quantization_config. kUnimplemented names another method than fp8 with square
-// blocks.
-Result<WeightFormat> parse_weight_format(const nlohmann::json& config);
+// torch_dtype (or dtype) of config.json, and its FP8 as `model` has it. kInvalidArgument.
+Result<WeightFormat> parse_weight_format(const nlohmann::json& config, const ModelConfig& model);
 
 // All tensors, the MTP modules' last. DeepSeek-V3's names are those of the published files: gate, norms,
 // embedding, head and eh_proj stay in format.dtype, e_score_correction_bias is f32.

@@ -54,6 +54,7 @@ Status Decoder::load_buffers(Loader& loader, std::initializer_list<ActivationWid
       activations_,
       Activations::allocate(widths, options_.rows_max, options_.logit_rows_max,
                             options_.backend->scratch_bytes(scratch), options_.backend->memory));
+  if (!options_.sizes_only && options_.backend->memory == nullptr) activations_.populate();
   if (options_.backend->create_state != nullptr) {
     GANTRY_ASSIGN_OR_RETURN(state_, options_.backend->create_state(scratch));
   }

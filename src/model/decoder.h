@@ -17,6 +17,7 @@ class Decoder : public Model {
  public:
   const ModelConfig& config() const override { return config_; }
   uint64_t weight_bytes() const override { return weight_bytes_; }
+  uint64_t resident_weight_bytes() const override { return arena_.bytes(); }
   uint64_t activation_bytes() const override { return activations_.memory.bytes().size(); }
   void forward(const ForwardBatch& batch, const KvStore& kv, float* logits) final;
 

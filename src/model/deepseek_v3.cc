@@ -28,17 +28,17 @@ class DeepseekV3 final : public Decoder {
   Status load(const WeightSource& source) {
     Loader loader(source, options_, arena_);
     GANTRY_RETURN_IF_ERROR(load_ends(loader, config_.mla->qk_rope_head_dim));
-    for (int32_t i = 0; i < config_.layers; ++i) {
-      const std::string prefix = layer_prefix(i);
-      DeepseekLayer layer;
-      GANTRY_ASSIGN_OR_RETURN(layer.attention, load_mla(loader, config_, prefix));
-      if (i < config_.moe->first_dense_layers) {
-        GANTRY_ASSIGN_OR_RETURN(layer.dense, load_mlp(loader, config_, prefix));
-      } else {
-        GANTRY_ASSIGN_OR_RETURN(layer.experts, load_moe(loader, config_, prefix));
-      }
-      layers_.push_back(std::move(layer));
-    }
+    GANTRY_ASSIGN_OR_RETURN(
+        layers_, loader.layers<DeepseekLayer>(config_.layers, [&](int32_t i, DeepseekLayer& layer) -> Status {
+          const std::string prefix = layer_prefix(i);
+          GANTRY_ASSIGN_OR_RETURN(layer.attention, load_mla(loader, config_, prefix));
+          if (i < config_.moe->first_dense_layers) {
+            GANTRY_ASSIGN_OR_RETURN(layer.dense, load_mlp(loader, config_, prefix));
+          } else {
+            GANTRY_ASSIGN_OR_RETURN(layer.experts, load_moe(loader, config_, prefix));
+          }
+          return {};
+        }));
     if (options_.drafts) {
       GANTRY_ASSIGN_OR_RETURN(mtp_, load_mtp(loader, config_, layer_prefix(config_.layers)));
     }

@@ -24,13 +24,13 @@ class DenseDecoder final : public Decoder {
   Status load(const WeightSource& source) {
     Loader loader(source, options_, arena_);
     GANTRY_RETURN_IF_ERROR(load_ends(loader, config_.head_dim));
-    for (int32_t i = 0; i < config_.layers; ++i) {
-      const std::string prefix = "model.layers." + std::to_string(i) + ".";
-      DenseLayer layer;
-      GANTRY_ASSIGN_OR_RETURN(layer.attention, load_attention(loader, config_, prefix));
-      GANTRY_ASSIGN_OR_RETURN(layer.mlp, load_mlp(loader, config_, prefix));
-      layers_.push_back(layer);
-    }
+    GANTRY_ASSIGN_OR_RETURN(
+        layers_, loader.layers<DenseLayer>(config_.layers, [&](int32_t i, DenseLayer& layer) -> Status {
+          const std::string prefix = "model.layers." + std::to_string(i) + ".";
+          GANTRY_ASSIGN_OR_RETURN(layer.attention, load_attention(loader, config_, prefix));
+          GANTRY_ASSIGN_OR_RETURN(layer.mlp, load_mlp(loader, config_, prefix));
+          return {};
+        }));
     return load_buffers(loader, {attention_widths(config_), mlp_widths(config_)});
   }
 

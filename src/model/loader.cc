@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/check.h"
+#include "base/limits.h"
 #include "formats/quote_name.h"
 #include "tensor/convert.h"
 
@@ -19,8 +21,16 @@ bool is_readable(DType dtype) {
 
 }  // namespace
 
+Loader::Loader(const WeightSource& source, const LoadOptions& options, Arena& arena)
+    : source_(source),
+      options_(options),
+      // A device takes one copy at a time.
+      threads_(options.backend->memory != nullptr ? 1 : kLoadThreads),
+      arena_(arena),
+      total_bytes_(source.total_bytes()) {}
+
 // FP8 values mean nothing without their scales: only `scaled` reads them.
-Result<TensorView> Loader::find(const std::string& name, const Shape& shape, bool scaled) {
+Result<const WeightInfo*> Loader::find(const std::string& name, const Shape& shape, bool scaled) {
   const WeightInfo* info = source_.find(name);
   if (info == nullptr) {
     return data_loss(fmt::format("{}: tensor {} is missing: want {}", path(), name, shape.to_string()));
@@ -34,23 +44,52 @@ Result<TensorView> Loader::find(const std::string& name, const Shape& shape, boo
     return data_loss(fmt::format("{}: tensor {} is {}: want {}", info->file, name,
                                  info->view.shape.to_string(), shape.to_string()));
   }
-  if (used_.insert(name).second) {
-    done_bytes_ += info->view.bytes();
-    if (options_.on_progress) options_.on_progress(done_bytes_, total_bytes_);
-  }
-  return info->view;
+  return info;
+}
+
+Status Loader::read(const WeightInfo& info, std::span<std::byte> out) {
+  if (!options_.sizes_only) GANTRY_RETURN_IF_ERROR(source_.read(info, out));
+  const std::lock_guard lock(mutex_);
+  if (!used_.insert(info.name).second) return {};
+  done_bytes_ += out.size();
+  if (options_.on_progress) options_.on_progress(done_bytes_, total_bytes_);
+  return {};
+}
+
+Result<TensorView> Loader::stage(const WeightInfo& info, std::shared_ptr<std::byte>& memory) {
+  const size_t bytes = info.view.bytes();
+  GANTRY_ASSIGN_OR_RETURN(memory, staging_.take(bytes));
+  GANTRY_RETURN_IF_ERROR(read(info, {memory.get(), bytes}));
+  return TensorView{memory.get(), info.view.dtype, info.view.shape};
+}
+
+Result<std::span<std::byte>> Loader::take(size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  return arena_.take(bytes);
+}
+
+Result<std::span<std::byte>> Loader::take_host(size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  return (on_device() ? host_ : arena_).take(bytes);
 }
 
 Result<TensorView> Loader::matrix(const std::string& name, int64_t rows, int64_t cols) {
-  return find(name, Shape{rows, cols});
+  GANTRY_ASSIGN_OR_RETURN(const WeightInfo* info, find(name, Shape{rows, cols}));
+  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> storage, take_host(info->view.bytes()));
+  const std::span<std::byte> bytes = storage.first(info->view.bytes());
+  GANTRY_RETURN_IF_ERROR(read(*info, bytes));
+  return TensorView{bytes.data(), info->view.dtype, info->view.shape};
 }
 
 Result<WeightViews> Loader::weight(const std::string& module, int64_t rows, int64_t cols) {
   WeightViews views;
-  GANTRY_ASSIGN_OR_RETURN(views.values, find(module + ".weight", Shape{rows, cols}, true));
+  GANTRY_ASSIGN_OR_RETURN(const WeightInfo* values, find(module + ".weight", Shape{rows, cols}, true));
+  GANTRY_ASSIGN_OR_RETURN(views.values, stage(*values, views.values_memory));
   if (views.values.dtype != DType::kF8E4M3) return views;
   const std::string name = module + std::string(kScaleSuffix);
-  GANTRY_ASSIGN_OR_RETURN(views.scales, find(name, Shape{scale_blocks(rows), scale_blocks(cols)}));
+  GANTRY_ASSIGN_OR_RETURN(const WeightInfo* scales,
+                          find(name, Shape{scale_blocks(rows), scale_blocks(cols)}));
+  GANTRY_ASSIGN_OR_RETURN(views.scales, stage(*scales, views.scales_memory));
   if (views.scales.dtype != DType::kF32) {
     return unimplemented(
         fmt::format("{}: tensor {} is {}: want F32", path(), name, to_string(views.scales.dtype)));
@@ -59,27 +98,31 @@ Result<WeightViews> Loader::weight(const std::string& module, int64_t rows, int6
 }
 
 Result<std::span<float>> Loader::floats(int64_t count) {
-  Arena& arena = options_.backend->memory != nullptr ? host_ : arena_;
   GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> bytes,
-                          arena.take(static_cast<size_t>(count) * sizeof(float)));
+                          take_host(static_cast<size_t>(count) * sizeof(float)));
   return std::span<float>{reinterpret_cast<float*>(bytes.data()), static_cast<size_t>(count)};
 }
 
 Result<std::span<const float>> Loader::vector_f32(const std::string& name, int64_t size) {
-  GANTRY_ASSIGN_OR_RETURN(const TensorView view, find(name, Shape{size}));
+  GANTRY_ASSIGN_OR_RETURN(const WeightInfo* info, find(name, Shape{size}));
+  std::shared_ptr<std::byte> memory;
+  GANTRY_ASSIGN_OR_RETURN(const TensorView view, stage(*info, memory));
   GANTRY_ASSIGN_OR_RETURN(const std::span<float> values, floats(size));
   dequantize(view, 0, values);
   return std::span<const float>(values);
 }
 
-Result<TensorView> Loader::matrices(const std::string& name, int64_t count, int64_t rows, int64_t cols) {
-  return find(name, Shape{count, rows, cols});
+Result<WeightViews> Loader::matrices(const std::string& name, int64_t count, int64_t rows, int64_t cols) {
+  WeightViews views;
+  GANTRY_ASSIGN_OR_RETURN(const WeightInfo* info, find(name, Shape{count, rows, cols}));
+  GANTRY_ASSIGN_OR_RETURN(views.values, stage(*info, views.values_memory));
+  return views;
 }
 
 Result<const float*> Loader::place(std::span<const float> values) {
   const MemorySpace* space = options_.backend->memory;
   if (space == nullptr) return values.data();
-  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> bytes, arena_.take(values.size_bytes()));
+  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> bytes, take(values.size_bytes()));
   GANTRY_RETURN_IF_ERROR(space->upload(bytes.data(), values.data(), values.size_bytes()));
   return reinterpret_cast<const float*>(bytes.data());
 }
@@ -94,67 +137,145 @@ Result<TensorView> Loader::table(const std::string& name, int64_t rows, int64_t 
   GANTRY_ASSIGN_OR_RETURN(TensorView view, matrix(name, rows, cols));
   const MemorySpace* space = options_.backend->memory;
   if (space == nullptr) return view;
-  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> bytes, arena_.take(view.bytes()));
+  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> bytes, take(view.bytes()));
   GANTRY_RETURN_IF_ERROR(space->upload(bytes.data(), view.data, view.bytes()));
   view.data = bytes.data();
   return view;
 }
 
-Result<PackedWeight> Loader::pack(const WeightSpec& spec, const std::string& name) {
-  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> storage,
-                          arena_.take(options_.backend->packed_bytes(spec)));
+Result<PackedWeight> Loader::prepare(const WeightSpec& spec, std::span<std::byte> storage,
+                                     const std::string& module) {
+  if (options_.sizes_only) {
+    PackedWeight sizes{.cols = spec.parts[0].shape[1], .compute = spec.compute, .part_count = 1};
+    const size_t parts = spec.parts.size() / static_cast<size_t>(spec.batch);
+    for (const TensorView& part : spec.parts.first(parts)) sizes.rows += part.shape[0];
+    sizes.bytes = storage.size();
+    return sizes;
+  }
   Result<PackedWeight> packed = options_.backend->prepare(spec, storage);
-  if (!packed.ok()) return packed.status().with_context(path() + ": " + name);
-  packed_bytes_ += packed->bytes;
-  width_max_ = std::max({width_max_, packed->rows, packed->cols});
+  if (!packed.ok()) return packed.status().with_context(path() + ": " + module);
+  return packed;
+}
+
+void Loader::account(const PackedWeight& packed, int64_t output_width) {
+  const std::lock_guard lock(mutex_);
+  packed_bytes_ += packed.bytes;
+  width_max_ = std::max({width_max_, output_width, packed.cols});
+}
+
+Result<PackedWeight> Loader::pack(const WeightSpec& spec, const std::string& module) {
+  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> storage, take(options_.backend->packed_bytes(spec)));
+  GANTRY_ASSIGN_OR_RETURN(const PackedWeight packed, prepare(spec, storage, module));
+  account(packed, packed.rows);
   return packed;
 }
 
 Result<PackedWeight> Loader::linear(std::span<const LinearPart> parts, int64_t cols,
                                     std::optional<Compute> compute) {
+  return stack(parts, cols, compute.value_or(options_.compute), false);
+}
+
+Result<PackedWeight> Loader::head(const LinearPart& part, int64_t cols) {
+  return stack({&part, 1}, cols, options_.compute, true);
+}
+
+Result<PackedWeight> Loader::stack(std::span<const LinearPart> parts, int64_t cols, Compute compute,
+                                   bool is_head) {
   std::vector<TensorView> weights, scales;
   std::vector<TensorView> biases(parts.size());
+  std::vector<WeightViews> views(parts.size());
   for (size_t i = 0; i < parts.size(); ++i) {
     const LinearPart& part = parts[i];
-    GANTRY_ASSIGN_OR_RETURN(const WeightViews views, weight(part.name, part.rows, cols));
-    weights.push_back(views.values);
-    scales.push_back(views.scales);
+    GANTRY_ASSIGN_OR_RETURN(views[i], weight(part.name, part.rows, cols));
+    weights.push_back(views[i].values);
+    scales.push_back(views[i].scales);
     if (!part.bias) continue;
     GANTRY_ASSIGN_OR_RETURN(const std::span<const float> bias, vector_f32(part.name + ".bias", part.rows));
     biases[i] = {bias.data(), DType::kF32, Shape{part.rows}};
   }
-  return pack(
-      {.parts = weights, .biases = biases, .scales = scales, .compute = compute.value_or(options_.compute)},
-      parts[0].name);
+  const WeightSpec spec{
+      .parts = weights, .biases = biases, .scales = scales, .compute = compute, .transient = true};
+  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> storage, take(options_.backend->packed_bytes(spec)));
+  GANTRY_ASSIGN_OR_RETURN(const PackedWeight packed, prepare(spec, storage, parts[0].name));
+  account(packed, is_head ? 0 : packed.rows);
+  return packed;
 }
 
+// Each entry is packed alone, so that no more than the threads' entries are unpacked at a time: a layer of R1
+// has 11 GB of them.
 Result<PackedWeight> Loader::experts(const std::string& prefix, int64_t count,
                                      std::span<const LinearPart> parts, int64_t cols) {
-  std::vector<TensorView> weights, scales;
-  weights.reserve(static_cast<size_t>(count) * parts.size());
-  scales.reserve(static_cast<size_t>(count) * parts.size());
-  for (int64_t e = 0; e < count; ++e) {
+  GANTRY_CHECK(count > 0 && !parts.empty()) << count << " experts of " << parts.size() << " parts";
+  if (on_device()) return experts_together(prefix, count, parts, cols);
+  std::vector<DType> dtypes(parts.size());
+  const auto pack_entry = [&](int64_t e, std::span<std::byte> storage,
+                              std::span<std::byte>* all) -> Result<PackedWeight> {
+    std::vector<TensorView> weights, scales;
+    std::vector<WeightViews> views(parts.size());
     for (size_t i = 0; i < parts.size(); ++i) {
       const std::string module = fmt::format("{}{}.{}", prefix, e, parts[i].name);
-      GANTRY_ASSIGN_OR_RETURN(const WeightViews views, weight(module, parts[i].rows, cols));
-      if (e > 0 && views.values.dtype != weights[i].dtype) {
+      GANTRY_ASSIGN_OR_RETURN(views[i], weight(module, parts[i].rows, cols));
+      if (e == 0) dtypes[i] = views[i].values.dtype;
+      if (views[i].values.dtype != dtypes[i]) {
         return unimplemented(fmt::format(
             "{}: tensor {}.weight is {}, that of expert 0 is {}: the experts of a layer are of one dtype",
-            path(), module, to_string(views.values.dtype), to_string(weights[i].dtype)));
+            path(), module, to_string(views[i].values.dtype), to_string(dtypes[i])));
       }
-      weights.push_back(views.values);
-      scales.push_back(views.scales);
+      weights.push_back(views[i].values);
+      scales.push_back(views[i].scales);
     }
+    const WeightSpec spec{.parts = weights, .scales = scales, .compute = options_.compute, .transient = true};
+    if (all != nullptr) {
+      const size_t bytes = Arena::rounded(options_.backend->packed_bytes(spec));
+      GANTRY_ASSIGN_OR_RETURN(*all, take(bytes * static_cast<size_t>(count)));
+      storage = all->first(bytes);
+    }
+    return prepare(spec, storage, fmt::format("{}{}", prefix, e));
+  };
+  std::span<std::byte> storage;
+  GANTRY_ASSIGN_OR_RETURN(PackedWeight packed, pack_entry(0, {}, &storage));
+  const size_t stride = storage.size() / static_cast<size_t>(count);
+  GANTRY_RETURN_IF_ERROR(threads_.for_each(count - 1, [&](int64_t i) {
+    return pack_entry(i + 1, storage.subspan(static_cast<size_t>(i + 1) * stride, stride), nullptr).status();
+  }));
+  packed.batch = count;
+  packed.bytes *= static_cast<uint64_t>(count);
+  for (PackedWeight::Part& part : packed.parts) {
+    part.batch_stride = static_cast<int64_t>(stride);
+    part.scale_batch_stride = static_cast<int64_t>(stride / sizeof(float));
   }
-  return pack({.parts = weights, .scales = scales, .compute = options_.compute, .batch = count},
-              prefix + "*." + parts[0].name);
+  account(packed, packed.rows);
+  return packed;
 }
 
-void Loader::ignore(std::string_view name) { used_.emplace(name); }
+// A device wants the entries of a part one after the other.
+Result<PackedWeight> Loader::experts_together(const std::string& prefix, int64_t count,
+                                              std::span<const LinearPart> parts, int64_t cols) {
+  std::vector<TensorView> weights, scales;
+  std::vector<WeightViews> views;
+  for (int64_t e = 0; e < count; ++e) {
+    for (const LinearPart& part : parts) {
+      GANTRY_ASSIGN_OR_RETURN(WeightViews view,
+                              weight(fmt::format("{}{}.{}", prefix, e, part.name), part.rows, cols));
+      weights.push_back(view.values);
+      scales.push_back(view.scales);
+      views.push_back(std::move(view));
+    }
+  }
+  return pack(
+      {.parts = weights, .scales = scales, .compute = options_.compute, .batch = count, .transient = true},
+      prefix + "*." + parts[0].name);
+}
+
+void Loader::ignore(std::string_view name) {
+  const WeightInfo* info = source_.find(name);
+  const std::lock_guard lock(mutex_);
+  if (info != nullptr && used_.insert(info->name).second) total_bytes_ -= info->view.bytes();
+}
 
 void Loader::ignore_prefix(std::string_view prefix) {
   for (const WeightInfo& info : source_.weights()) {
-    if (info.name.starts_with(prefix)) used_.insert(info.name);
+    if (info.name.starts_with(prefix)) ignore(info.name);
   }
 }
 
@@ -166,6 +287,7 @@ Status Loader::finish() {
         fmt::format("{}: tensor {} {} is not part of the architecture with this configuration", info.file,
                     quote_name(info.name), info.view.shape.to_string()));
   }
+  GANTRY_RETURN_IF_ERROR(source_.check_unchanged());
   if (options_.on_progress) options_.on_progress(total_bytes_, total_bytes_);
   return {};
 }

@@ -3,16 +3,22 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "formats/weight_source.h"
+#include "model/load_threads.h"
 #include "model/memory.h"
 #include "model/model.h"
+#include "model/staging.h"
 
 namespace gantry {
 
@@ -24,27 +30,30 @@ struct LinearPart {
   bool bias = false;
 };
 
-// A matrix in the file's bytes, and its scales where it is FP8 (else no data).
+// A matrix as the file has it, and its scales where it is FP8 (else no data), in memory of their own.
 struct WeightViews {
   TensorView values;
   TensorView scales;
+  std::shared_ptr<std::byte> values_memory;
+  std::shared_ptr<std::byte> scales_memory;
 };
 
-// Results refer to the source's files and to the arena: both outlive them.
+// Reads each tensor once, through memory that goes again when it is packed: what is resident is the packed
+// weights and a few tensors on their way. Thread-safe; results refer to the arena, which outlives them.
 class Loader {
  public:
-  Loader(const WeightSource& source, const LoadOptions& options, Arena& arena)
-      : source_(source), options_(options), arena_(arena), total_bytes_(source.total_bytes()) {}
+  Loader(const WeightSource& source, const LoadOptions& options, Arena& arena);
 
   const std::string& path() const { return source_.path(); }
   bool has(std::string_view name) const { return source_.find(name) != nullptr; }
 
-  // A matrix in the file's bytes. kDataLoss: missing or misshapen; kUnimplemented: a dtype no op reads.
+  // A matrix as the file has it, on the host. kDataLoss: missing or misshapen; kUnimplemented: a
+  // dtype no op reads.
   Result<TensorView> matrix(const std::string& name, int64_t rows, int64_t cols);
-  // [count, rows, cols]
-  Result<TensorView> matrices(const std::string& name, int64_t count, int64_t rows, int64_t cols);
-  // `module`.weight, which may be FP8 with `module`.weight_scale_inv.
+  // For values that the model derives: `module`.weight, which may be FP8 with `module`.weight_scale_inv.
   Result<WeightViews> weight(const std::string& module, int64_t rows, int64_t cols);
+  // [count, rows, cols], without scales.
+  Result<WeightViews> matrices(const std::string& name, int64_t count, int64_t rows, int64_t cols);
   // Values as f32 on the host, of the loader's time of life where the backend has a memory of its own.
   Result<std::span<const float>> vector_f32(const std::string& name, int64_t size);
   // Values where the ops read them, in the arena.
@@ -56,6 +65,8 @@ class Loader {
   // The parts, stacked and packed by the backend; the load options' compute, or the one given.
   Result<PackedWeight> linear(std::span<const LinearPart> parts, int64_t cols,
                               std::optional<Compute> compute = std::nullopt);
+  // The same for the head, whose output goes to the caller: no scratch has its width.
+  Result<PackedWeight> head(const LinearPart& part, int64_t cols);
   // Entry e stacks the parts named `prefix` + e + "." + part.name; parts have no bias.
   Result<PackedWeight> experts(const std::string& prefix, int64_t count, std::span<const LinearPart> parts,
                                int64_t cols);
@@ -64,11 +75,21 @@ class Loader {
   // A weight that the model derives at load; `module` is for messages.
   Result<PackedWeight> pack(const WeightSpec& spec, const std::string& module);
 
+  // load(i, layer) for each of `count` layers, several at once: a layer's tensors wait for the disk while
+  // another's are packed.
+  template <typename Layer>
+  Result<std::vector<Layer>> layers(int32_t count, const std::function<Status(int32_t, Layer&)>& load) {
+    std::vector<Layer> layers(static_cast<size_t>(count));
+    GANTRY_RETURN_IF_ERROR(threads_.for_each(
+        count, [&](int64_t i) { return load(static_cast<int32_t>(i), layers[static_cast<size_t>(i)]); }));
+    return layers;
+  }
+
   // Tensors that the file may hold and the model does not read.
   void ignore(std::string_view name);
   void ignore_prefix(std::string_view prefix);
   // kUnimplemented if the checkpoint holds a tensor that was neither read nor ignored: the model would
-  // compute something else than its author meant.
+  // compute something else than its author meant. kDataLoss if a file changed while it was read.
   Status finish();
 
   // Of packed weights: bytes of one full read, and the widest K or N.
@@ -78,12 +99,27 @@ class Loader {
  private:
   // Floats on the host; place() puts them where the ops read them.
   Result<std::span<float>> floats(int64_t count);
-  Result<TensorView> find(const std::string& name, const Shape& shape, bool scaled = false);
+  Result<const WeightInfo*> find(const std::string& name, const Shape& shape, bool scaled = false);
+  Status read(const WeightInfo& info, std::span<std::byte> out);
+  Result<TensorView> stage(const WeightInfo& info, std::shared_ptr<std::byte>& memory);
+  Result<std::span<std::byte>> take(size_t bytes);
+  // Of memory that the host reads: the arena's where the ops work there.
+  Result<std::span<std::byte>> take_host(size_t bytes);
+  bool on_device() const { return options_.backend->memory != nullptr; }
+  Result<PackedWeight> prepare(const WeightSpec& spec, std::span<std::byte> storage,
+                               const std::string& module);
+  void account(const PackedWeight& packed, int64_t output_width);
+  Result<PackedWeight> experts_together(const std::string& prefix, int64_t count,
+                                        std::span<const LinearPart> parts, int64_t cols);
+  Result<PackedWeight> stack(std::span<const LinearPart> parts, int64_t cols, Compute compute, bool is_head);
 
   const WeightSource& source_;
   const LoadOptions& options_;
-  Arena& arena_;  // of the backend's memory
-  Arena host_;    // values on their way there
+  LoadThreads threads_;
+  Staging staging_;
+  std::mutex mutex_;  // of all that follows
+  Arena& arena_;      // of the backend's memory
+  Arena host_;        // values on their way there
   std::set<std::string, std::less<>> used_;
   uint64_t total_bytes_ = 0;
   uint64_t done_bytes_ = 0;

@@ -52,10 +52,9 @@ Result<Memory> Memory::map(size_t bytes, std::string_view purpose, const MemoryS
 }
 
 Result<std::span<std::byte>> Arena::take(size_t bytes) {
-  constexpr size_t kAlignment = 256;  // what bulk copies of a GPU and cache lines want
   constexpr size_t kChunkBytes = size_t{64}
                                  << 20;  // on the host address space: pages are touched as they are used
-  bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  bytes = rounded(bytes);
   if (chunks_.empty() || chunks_.back().bytes().size() - used_ < bytes) {
     GANTRY_ASSIGN_OR_RETURN(Memory chunk,
                             Memory::map(std::max(bytes, kChunkBytes), "the model's weights", space_));
@@ -64,6 +63,7 @@ Result<std::span<std::byte>> Arena::take(size_t bytes) {
   }
   const std::span<std::byte> piece = chunks_.back().bytes().subspan(used_, bytes);
   used_ += bytes;
+  taken_ += bytes;
   return piece;
 }
 

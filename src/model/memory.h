@@ -35,13 +35,19 @@ class Arena {
  public:
   explicit Arena(const MemorySpace* space = nullptr) : space_(space) {}
 
-  // 256-byte aligned. kResourceExhausted as Memory::map.
+  // 256-byte aligned, rounded(bytes) long. kResourceExhausted as Memory::map.
   Result<std::span<std::byte>> take(size_t bytes);
+  static constexpr size_t rounded(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+  // All that was taken.
+  size_t bytes() const { return taken_; }
 
  private:
+  static constexpr size_t kAlignment = 256;  // what bulk copies of a GPU and cache lines want
+
   const MemorySpace* space_;
   std::vector<Memory> chunks_;
   size_t used_ = 0;  // of the last chunk
+  size_t taken_ = 0;
 };
 
 }  // namespace gantry

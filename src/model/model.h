@@ -67,9 +67,12 @@ struct LoadOptions {
   DType kv_dtype = DType::kF16;      // kF32 with Compute::kF32
   int32_t rows_max = 0;              // the most rows a batch may have (max_num_batched_tokens)
   int32_t logit_rows_max = 0;
-  int32_t context_max = 0;                                         // max_model_len
-  bool drafts = false;                                             // load the multi-token prediction module
-  std::function<void(uint64_t done, uint64_t total)> on_progress;  // bytes of weights; may be empty
+  int32_t context_max = 0;  // max_model_len
+  bool drafts = false;      // load the multi-token prediction module
+  // Bytes of weights; may be empty. Calls do not overlap.
+  std::function<void(uint64_t done, uint64_t total)> on_progress;
+  // Memory is reserved as for loading and stays untouched; forward() must not be called.
+  bool sizes_only = false;
 };
 
 class Model {
@@ -88,6 +91,8 @@ class Model {
   // not 0.
   virtual void draft(const DraftBatch& batch, const KvStore& kv, float* logits, float* hidden);
   virtual uint64_t weight_bytes() const = 0;  // that one decode step reads (all experts counted)
+  // Memory of the weights as they are packed.
+  virtual uint64_t resident_weight_bytes() const { return 0; }
   // Buffers of forward(); resident once a batch of rows_max has run.
   virtual uint64_t activation_bytes() const { return 0; }
 };

@@ -158,20 +158,14 @@ TEST(ParallelLayout, SizesThatDoNotSplitAreRefusedWithThoseThatDo) {
   }
 }
 
-TEST(CheckpointTensors, AFormatOfAnotherMethodIsRefused) {
-  const auto format = [](const char* text) { return parse_weight_format(nlohmann::json::parse(text)); };
+TEST(CheckpointTensors, TheFormatIsTheConfigurations) {
+  const auto format = [](const char* text) {
+    return parse_weight_format(nlohmann::json::parse(text), latent_model());
+  };
   EXPECT_EQ(format(R"({"torch_dtype": "float32"})")->dtype, DType::kF32);
-  EXPECT_EQ(format(R"({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}})")
-                ->fp8_block,
-            128);
-  for (const char* bad :
-       {R"({"quantization_config": {"quant_method": "awq"}})", R"({"quantization_config": 1})",
-        R"({"quantization_config": {"quant_method": "fp8", "weight_block_size": [1, 128]}})",
-        R"({"quantization_config": {"quant_method": "fp8", "weight_block_size": [0, 0]}})"}) {
-    EXPECT_EQ(format(bad).status().code(), StatusCode::kUnimplemented) << bad;
-  }
+  EXPECT_EQ(format(R"({"dtype": "float16"})")->dtype, DType::kF16);
+  EXPECT_EQ(format("{}")->dtype, DType::kBF16);
   EXPECT_FALSE(format(R"({"torch_dtype": "int3"})").ok());
-  EXPECT_FALSE(format("[]").ok());
 }
 
 }  // namespace

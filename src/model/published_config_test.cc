@@ -104,7 +104,7 @@ TEST_P(PublishedConfig, IsUnderstoodInFull) {
   config.update(json::parse(GetParam().differences));
   const Result<ModelConfig> model = parse_model_config(config, {{"temperature", 0.6}, {"top_p", 0.95}});
   ASSERT_TRUE(model.ok()) << model.status().message();
-  const Result<WeightFormat> format = parse_weight_format(config);
+  const Result<WeightFormat> format = parse_weight_format(config, *model);
   ASSERT_TRUE(format.ok()) << format.status().message();
   int64_t parameters = 0;
   for (const CheckpointTensor& tensor : checkpoint_tensors(*model, *format)) {

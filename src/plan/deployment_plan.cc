@@ -113,12 +113,25 @@ void predict(const PlannedModel& model, const ParallelLayout& layout, const Plan
   }
 }
 
+Result<PlannedModel> planned_model(const std::string& name, const nlohmann::json& config,
+                                   const WeightSource* source) {
+  PlannedModel model;
+  model.name = name;
+  const auto parsed = parse_model_config(config, nlohmann::json::object());
+  if (!parsed.ok()) return parsed.status().with_context(name);
+  model.config = *parsed;
+  const auto format = parse_weight_format(config, model.config);
+  if (!format.ok()) return format.status().with_context(name);
+  model.format = *format;
+  model.tensors = source != nullptr ? checkpoint_tensors(model.config, *source)
+                                    : checkpoint_tensors(model.config, model.format);
+  return model;
+}
+
 }  // namespace
 
 Result<PlannedModel> open_planned_model(const std::string& path_or_name) {
   namespace fs = std::filesystem;
-  PlannedModel model;
-  model.name = path_or_name;
   std::error_code error;
   nlohmann::json config;
   std::unique_ptr<WeightSource> source;
@@ -141,17 +154,11 @@ Result<PlannedModel> open_planned_model(const std::string& path_or_name) {
       GANTRY_ASSIGN_OR_RETURN(config, read_json_object((folder / "config.json").string()));
     }
   }
-  const auto in_model = [&](const Status& status) { return status.with_context(path_or_name); };
-  const auto format = parse_weight_format(config);
-  if (!format.ok()) return in_model(format.status());
-  model.format = *format;
-  config.erase("quantization_config");
-  const auto parsed = parse_model_config(config, nlohmann::json::object());
-  if (!parsed.ok()) return in_model(parsed.status());
-  model.config = *parsed;
-  model.tensors =
-      source ? checkpoint_tensors(model.config, *source) : checkpoint_tensors(model.config, model.format);
-  return model;
+  return planned_model(path_or_name, config, source.get());
+}
+
+Result<PlannedModel> planned_model(const std::string& name, const WeightSource& source) {
+  return planned_model(name, source.config(), &source);
 }
 
 Result<DeploymentPlan> plan_deployment(const PlannedModel& model, const PlanRequest& request) {

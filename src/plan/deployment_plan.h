@@ -15,6 +15,9 @@ namespace gantry {
 // A folder (config.json alone is enough), a .gguf file, or the name of a built-in configuration.
 Result<PlannedModel> open_planned_model(const std::string& path_or_name);
 
+// The same of a checkpoint that is open.
+Result<PlannedModel> planned_model(const std::string& name, const WeightSource& source);
+
 // Devices and layout that would hold the model with one request of the length.
 struct Alternative {
   std::string device;

@@ -38,7 +38,9 @@ std::string health_json(const std::vector<ModelHealth>& models, bool draining) {
   for (const ModelHealth& model : models) {
     json.object().key("id").value(model.id).key("state").value(model.state).key("progress").object();
     json.key("phase").value(model.progress.phase).key("done").value(model.progress.done);
-    json.key("total").value(model.progress.total).end_object().key("replicas").array();
+    json.key("total").value(model.progress.total);
+    json.key("per_second").value(model.progress.per_second).key("seconds_left");
+    json.value(model.progress.seconds_left).end_object().key("replicas").array();
     for (const ReplicaHealth& replica : model.replicas) write_replica(json, replica);
     json.end_array().end_object();
   }

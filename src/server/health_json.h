@@ -9,7 +9,7 @@
 
 namespace gantry {
 
-// {status, models: [{id, state, progress: {phase, done, total}, replicas: [{id, epoch, state, ranks:
+// {status, models: [{id, state, progress: {phase, done, total, per_second, seconds_left}, replicas: [{id, epoch, state, ranks:
 // [...]}]}]}. status: "ok", "loading" while a model loads, "degraded" when one failed, "draining".
 std::string health_json(const std::vector<ModelHealth>& models, bool draining);
 

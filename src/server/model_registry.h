@@ -70,6 +70,8 @@ struct LoadProgress {
   std::string phase{};
   uint64_t done = 0;
   uint64_t total = 0;  // 0: unknown
+  double per_second = 0;
+  double seconds_left = 0;
 };
 
 struct ModelHealth {

@@ -96,11 +96,14 @@ TEST_F(RoutesTest, HealthSaysWhatRuns) {
   EXPECT_EQ(rank["rank"], 0);
   EXPECT_EQ(rank["pid"], getpid());
   ASSERT_TRUE(server_->models().add("second").ok());
-  server_->models().set_progress("second", {.phase = "weights", .done = 3, .total = 10});
+  server_->models().set_progress(
+      "second", {.phase = "weights", .done = 3, .total = 10, .per_second = 2, .seconds_left = 3.5});
   health = parse(get("/health"));
   EXPECT_EQ(health["status"], "loading");
   EXPECT_EQ(health["models"][1]["state"], "loading");
-  EXPECT_EQ(health["models"][1]["progress"], (json{{"phase", "weights"}, {"done", 3}, {"total", 10}}));
+  EXPECT_EQ(
+      health["models"][1]["progress"],
+      (json{{"phase", "weights"}, {"done", 3}, {"total", 10}, {"per_second", 2}, {"seconds_left", 3.5}}));
   const TestAnswer early = post("/v1/completions", R"({"model": "second", "prompt": "x"})");
   EXPECT_EQ(early.status, 503);
   EXPECT_TRUE(early.fields.contains("Retry-After"));

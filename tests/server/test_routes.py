@@ -31,7 +31,7 @@ def test_health(gantry, model):
     assert health["status"] == "ok"
     (entry,) = health["models"]
     assert entry["id"] == model and entry["state"] == "ready"
-    assert set(entry["progress"]) == {"phase", "done", "total"}
+    assert set(entry["progress"]) == {"phase", "done", "total", "per_second", "seconds_left"}
     for replica in entry["replicas"]:
         assert set(replica) == {"id", "epoch", "state", "ranks"}
         for rank in replica["ranks"]:

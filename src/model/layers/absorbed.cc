@@ -35,7 +35,8 @@ class KvB {
     for (int64_t i = 0; views_.scales.data != nullptr && i < views_.values.shape.elements(); ++i) {
       floats_[static_cast<size_t>(i)] *= scale(i / latent_, i % latent_ / kScaleBlock);
     }
-    views_ = {{floats_.data(), DType::kF32, views_.values.shape}, {}};
+    views_.values = {floats_.data(), DType::kF32, views_.values.shape};
+    views_.scales = {};
   }
 
   Result<PackedWeight> pack_w_uk(Loader& loader, const std::string& module) const {
@@ -115,13 +116,15 @@ class KvB {
 // [heads, rows, cols] of the file, head by head.
 Result<PackedWeight> pack_heads(Loader& loader, const std::string& name, int64_t heads, int64_t rows,
                                 int64_t cols) {
-  GANTRY_ASSIGN_OR_RETURN(const TensorView all, loader.matrices(name, heads, rows, cols));
+  GANTRY_ASSIGN_OR_RETURN(const WeightViews views, loader.matrices(name, heads, rows, cols));
+  const TensorView& all = views.values;
   std::vector<TensorView> parts;
   for (int64_t head = 0; head < heads; ++head) {
     parts.push_back(
         {all.as<std::byte>() + head * rows * row_bytes(all.dtype, cols), all.dtype, Shape{rows, cols}});
   }
-  return loader.pack({.parts = parts, .compute = absorbed_compute(loader), .batch = heads}, name);
+  return loader.pack({.parts = parts, .compute = absorbed_compute(loader), .batch = heads, .transient = true},
+                     name);
 }
 
 }  // namespace

@@ -25,8 +25,8 @@ Result<Mtp> load_mtp(Loader& loader, const ModelConfig& config, const std::strin
                           loader.matrix(prefix + "embed_tokens.weight", config.vocab, hidden));
   GANTRY_ASSIGN_OR_RETURN(layer.vocabulary.norm,
                           loader.norm(prefix + "shared_head.norm.weight", hidden, config.rms_eps));
-  const LinearPart head[] = {{prefix + "shared_head.head", config.vocab}};
-  GANTRY_ASSIGN_OR_RETURN(layer.vocabulary.head, loader.linear(head, hidden));
+  GANTRY_ASSIGN_OR_RETURN(layer.vocabulary.head,
+                          loader.head({prefix + "shared_head.head", config.vocab}, hidden));
   return layer;
 }
 

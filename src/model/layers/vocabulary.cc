@@ -7,8 +7,8 @@ Result<Vocabulary> load_vocabulary(Loader& loader, const ModelConfig& config) {
   GANTRY_ASSIGN_OR_RETURN(vocabulary.table,
                           loader.table("model.embed_tokens.weight", config.vocab, config.hidden));
   GANTRY_ASSIGN_OR_RETURN(vocabulary.norm, loader.norm("model.norm.weight", config.hidden, config.rms_eps));
-  const LinearPart parts[] = {{config.tied_embeddings ? "model.embed_tokens" : "lm_head", config.vocab}};
-  GANTRY_ASSIGN_OR_RETURN(vocabulary.head, loader.linear(parts, config.hidden));
+  const LinearPart part{config.tied_embeddings ? "model.embed_tokens" : "lm_head", config.vocab};
+  GANTRY_ASSIGN_OR_RETURN(vocabulary.head, loader.head(part, config.hidden));
   // Some files carry a copy of the tied table under the head's name; transformers does not read it either.
   if (config.tied_embeddings) loader.ignore("lm_head.weight");
   return vocabulary;

@@ -1,0 +1,122 @@
+#include "model/dummy_source.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/check.h"
+#include "formats/checkpoint.h"
+#include "model/checkpoint_tensors.h"
+#include "tensor/convert.h"
+
+namespace gantry {
+namespace {
+
+constexpr float kDeviation = 0.02f;
+// Of e4m3 with uniformly random bytes; the scale brings it to kDeviation.
+constexpr float kRandomByteDeviation = 108.0f;
+
+// SplitMix64 (Steele et al., 2014), seeded with the name (FNV-1a).
+class Random {
+ public:
+  explicit Random(std::string_view name) {
+    for (const char c : name) state_ = (state_ ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+  }
+  uint64_t next() {
+    uint64_t z = state_ += 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
+  // Uniform with kDeviation.
+  float value() {
+    const auto unit = static_cast<float>(next() >> 40) * 0x1p-23f - 1.0f;  // [-1, 1)
+    return unit * kDeviation * 1.7320508f;
+  }
+
+ private:
+  uint64_t state_ = 0xcbf29ce484222325;
+};
+
+void fill_e4m3(Random random, std::span<std::byte> out) {
+  for (size_t i = 0; i < out.size(); i += 8) {
+    const uint64_t bits = random.next();
+    std::memcpy(&out[i], &bits, std::min<size_t>(8, out.size() - i));
+  }
+  // 0x7f and 0xff are NaN.
+  for (std::byte& b : out) {
+    if ((b & std::byte{0x7f}) == std::byte{0x7f}) b ^= std::byte{1};
+  }
+}
+
+template <typename T, typename Convert>
+void fill_with(std::span<std::byte> out, Convert&& make) {
+  for (size_t i = 0; i + sizeof(T) <= out.size(); i += sizeof(T)) {
+    const T value = make();
+    std::memcpy(&out[i], &value, sizeof(T));
+  }
+}
+
+class DummySource : public WeightSource {
+ public:
+  DummySource(Checkpoint checkpoint, const std::vector<CheckpointTensor>& tensors)
+      : checkpoint_(std::move(checkpoint)) {
+    for (const CheckpointTensor& tensor : tensors) {
+      checkpoint_.weights.push_back(
+          {tensor.name, {nullptr, tensor.dtype, tensor.shape}, checkpoint_.path + " (dummy)"});
+    }
+    std::sort(checkpoint_.weights.begin(), checkpoint_.weights.end(),
+              [](const WeightInfo& a, const WeightInfo& b) { return a.name < b.name; });
+  }
+
+  const nlohmann::json& config() const override { return checkpoint_.config; }
+  const nlohmann::json& generation_config() const override { return checkpoint_.generation_config; }
+  const VocabSpec* vocab() const override { return checkpoint_.vocab ? &*checkpoint_.vocab : nullptr; }
+  const std::string& path() const override { return checkpoint_.path; }
+  const std::vector<WeightInfo>& weights() const override { return checkpoint_.weights; }
+  const WeightInfo* find(std::string_view name) const override {
+    return find_weight(checkpoint_.weights, name);
+  }
+  Status read(const WeightInfo& info, std::span<std::byte> out) const override {
+    GANTRY_CHECK(out.size() == info.view.bytes()) << info.name;
+    Random random(info.name);
+    const auto value = [&] {
+      if (info.name.ends_with("norm.weight")) return 1.0f;
+      if (info.name.ends_with("bias")) return 0.0f;
+      if (info.name.ends_with("_scale_inv")) return kDeviation / kRandomByteDeviation;
+      return random.value();
+    };
+    switch (info.view.dtype) {
+      case DType::kF8E4M3:
+        fill_e4m3(random, out);
+        return {};
+      case DType::kF16:
+        fill_with<uint16_t>(out, [&] { return f32_to_f16(value()); });
+        return {};
+      case DType::kBF16:
+        fill_with<uint16_t>(out, [&] { return f32_to_bf16(value()); });
+        return {};
+      default:
+        GANTRY_CHECK(info.view.dtype == DType::kF32) << info.name;
+        fill_with<float>(out, value);
+        return {};
+    }
+  }
+
+ private:
+  Checkpoint checkpoint_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<WeightSource>> open_dummy_weights(const std::string& folder) {
+  GANTRY_ASSIGN_OR_RETURN(Checkpoint checkpoint, read_folder_without_weights(folder));
+  const auto config = parse_model_config(checkpoint.config, checkpoint.generation_config);
+  if (!config.ok()) return config.status().with_context(folder);
+  const auto format = parse_weight_format(checkpoint.config, *config);
+  if (!format.ok()) return format.status().with_context(folder);
+  return std::unique_ptr<WeightSource>(
+      std::make_unique<DummySource>(std::move(checkpoint), checkpoint_tensors(*config, *format)));
+}
+
+}  // namespace gantry
