@@ -71,6 +71,13 @@ fresh: ## clone into a fresh Debian 12 (chroot) and run the README's two command
 clean:
 	rm -rf build
 
+.PHONY: simulate
+SEEDS ?= 1000000
+simulate: setup-test ## the scheduler under SEEDS random worlds (1000000: most of an hour)
+	@cmake --preset dev > /dev/null
+	@cmake --build build/dev --target sched_test -j $(JOBS)
+	@GANTRY_SIMULATION_SEEDS=$(SEEDS) build/dev/src/sched/sched_test --gtest_filter='Simulation.EveryInvariant*'
+
 PEER := .cache/peers/llama_cpp
 .PHONY: bench-llama-cpp
 bench-llama-cpp: build model ## Gantry against llama.cpp, built from its source distribution
