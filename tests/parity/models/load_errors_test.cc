@@ -161,6 +161,30 @@ TEST(LoadModel, NamesDtypesThatNoOpReads) {
               HasSubstr("experts.1.gate_proj.weight is F16, that of expert 0 is F32"));
 }
 
+TEST(LoadModel, NamesFp8WithoutItsScalesOrValues) {
+  json config = deepseek();
+  config["quantization_config"] = {{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}};
+  const std::string expert = "model.layers.1.mlp.experts.2.up_proj";
+  const std::string scales = expert + ".weight_scale_inv";
+  EXPECT_THAT(refusal(config, [&](Tensors& t) { drop(t, scales); }).message(),
+              HasSubstr("tensor " + scales + " is missing: want [1, 1]"));
+  EXPECT_THAT(refusal(config, [&](Tensors& t) { tensor(t, scales) = zeros(scales, {1, 2}); }).message(),
+              HasSubstr(scales + " is [1, 2]: want [1, 1]"));
+  EXPECT_THAT(
+      refusal(config, [&](Tensors& t) { tensor(t, scales) = zeros(scales, {1, 1}, DType::kBF16); }).message(),
+      HasSubstr(scales + " is BF16: want F32"));
+  EXPECT_THAT(refusal(config, [&](Tensors& t) { tensor(t, expert + ".weight").bytes[3] = std::byte{0x7f}; })
+                  .message(),
+              AllOf(HasSubstr("mlp.experts.*.gate_proj"), HasSubstr("F8_E4M3 weight [8, 16]: holds a NaN")));
+  EXPECT_THAT(refusal(config,
+                      [](Tensors& t) {
+                        tensor(t, "model.embed_tokens.weight") =
+                            zeros("model.embed_tokens.weight", {32, 16}, DType::kF8E4M3);
+                      })
+                  .message(),
+              HasSubstr("model.embed_tokens.weight is F8_E4M3; supported: F32, F16, BF16 and"));
+}
+
 TEST(LoadModel, PassesOverWhatIsKnownToBeUnused) {
   ThreadPool pool(1);
   json config = deepseek();
