@@ -1,4 +1,4 @@
-// Times forward passes of a checkpoint without the server: model_bench MODEL [threads] [backend].
+// Times forward passes of a checkpoint without the server: model_bench MODEL [threads] [backend] [streams].
 // Reads `prefill N`, `decode STREAMS TOKENS DEPTH` and `bandwidth` on standard input and answers one JSON line for each,
 // so that a driver can interleave it with another engine in one run.
 #include <algorithm>
@@ -19,19 +19,18 @@ namespace gantry {
 namespace {
 
 constexpr int kRowsMax = 512;
-constexpr int kStreamsMax = 64;
-constexpr int kContext = 2560;
+constexpr int kContext = 4224;
 constexpr int kBlocksPerSequence = kContext / limits::kKvBlockTokens;
 
 class Bench {
  public:
-  Bench(const Model& model, Model& mutable_model, const KvStore& kv)
+  Bench(const Model& model, Model& mutable_model, const KvStore& kv, int streams)
       : model_(mutable_model),
         kv_(kv),
         vocab_(model.config().vocab),
-        logits_(static_cast<size_t>(vocab_) * kStreamsMax) {
-    tables_.resize(kStreamsMax);
-    for (int s = 0; s < kStreamsMax; ++s) {
+        logits_(static_cast<size_t>(vocab_) * static_cast<size_t>(streams)) {
+    tables_.resize(static_cast<size_t>(streams));
+    for (int s = 0; s < streams; ++s) {
       for (int b = 0; b < kBlocksPerSequence; ++b) {
         tables_[static_cast<size_t>(s)].push_back((s * kBlocksPerSequence + b) % kv.blocks());
       }
@@ -110,7 +109,7 @@ double read_bandwidth(ThreadPool& pool) {
   return best;
 }
 
-int run(const std::string& path, int threads, const std::string& backend_name) {
+int run(const std::string& path, int threads, const std::string& backend_name, int streams_max) {
   auto source = open_weights(path);
   auto backend = backend_by_name(backend_name);
   for (const Status& status : {source.status(), backend.status()}) {
@@ -119,15 +118,16 @@ int run(const std::string& path, int threads, const std::string& backend_name) {
   ThreadPool pool(threads);
   auto loaded = load_model(**source, {.backend = *backend,
                                       .pool = &pool,
+                                      .kv_dtype = (*backend)->kv_dtype,
                                       .rows_max = kRowsMax,
-                                      .logit_rows_max = kStreamsMax,
+                                      .logit_rows_max = streams_max,
                                       .context_max = kContext,
                                       .on_progress = {}});
   if (!loaded.ok()) return std::fprintf(stderr, "model_bench: %s\n", loaded.status().message().c_str()), 1;
   Model& model = **loaded;
-  auto kv = KvStore::create(**backend, model.kv_layouts(), 16 * kBlocksPerSequence);
+  auto kv = KvStore::create(**backend, model.kv_layouts(), streams_max * kBlocksPerSequence);
   if (!kv.ok()) return std::fprintf(stderr, "model_bench: %s\n", kv.status().message().c_str()), 1;
-  Bench bench(model, model, **kv);
+  Bench bench(model, model, **kv, streams_max);
   std::printf("{\"engine\": \"gantry\", \"backend\": \"%s\", \"weight_bytes\": %llu}\n",
               std::string((*backend)->name).c_str(), static_cast<unsigned long long>(model.weight_bytes()));
   std::fflush(stdout);
@@ -144,7 +144,8 @@ int run(const std::string& path, int threads, const std::string& backend_name) {
     } else if (verb == "decode") {
       int streams = 0, count = 0, depth = 0;
       words >> streams >> count >> depth;
-      if (!words || streams < 1 || streams > 16 || depth < 0 || count < 1 || depth + count > kContext)
+      if (!words || streams < 1 || streams > streams_max || depth < 0 || count < 1 ||
+          depth + count > kContext)
         return 2;
       seconds = bench.decode(streams, count, depth);
     } else if (verb == "bandwidth") {
@@ -165,8 +166,9 @@ int run(const std::string& path, int threads, const std::string& backend_name) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: model_bench MODEL [threads] [backend]\n");
+    std::fprintf(stderr, "usage: model_bench MODEL [threads] [backend] [streams]\n");
     return 2;
   }
-  return gantry::run(argv[1], argc > 2 ? std::atoi(argv[2]) : 2, argc > 3 ? argv[3] : "auto");
+  return gantry::run(argv[1], argc > 2 ? std::atoi(argv[2]) : 2, argc > 3 ? argv[3] : "auto",
+                     argc > 4 ? std::clamp(std::atoi(argv[4]), 1, 512) : 16);
 }

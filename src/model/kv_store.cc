@@ -50,7 +50,8 @@ Result<std::unique_ptr<KvStore>> KvStore::create(const Backend& backend, std::ve
   std::byte* base = store->mapping_->memory.bytes().data();
   for (const KvLayout& layout : layers) {
     const size_t stride = block_stride(backend, layout);
-    store->layers_.push_back({.layout = layout, .base = base, .block_stride = static_cast<int64_t>(stride)});
+    store->layers_.push_back(
+        {.layout = layout, .base = base, .block_stride = static_cast<int64_t>(stride), .blocks = blocks});
     base += stride * static_cast<size_t>(blocks);
   }
   store->tails_ = reinterpret_cast<float*>(base);

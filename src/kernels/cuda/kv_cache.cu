@@ -19,12 +19,14 @@ struct Angles {
 };
 
 // Value i of the rotated vector x.
-__device__ __forceinline__ float rotated(const Angles& angles, const float* x, int i) {
-  if (i >= 2 * angles.pairs) return x[i];
+template <typename T>
+__device__ __forceinline__ float rotated(const Angles& angles, const T* x, int i) {
+  if (i >= 2 * angles.pairs) return static_cast<float>(x[i]);
   const int pair = angles.interleaved ? i / 2 : i % angles.pairs;
   const int first = angles.interleaved ? 2 * pair : pair;
   const int second = angles.interleaved ? 2 * pair + 1 : pair + angles.pairs;
-  const float a = x[first], b = x[second], cos = angles.cos[pair], sin = angles.sin[pair];
+  const float a = static_cast<float>(x[first]), b = static_cast<float>(x[second]), cos = angles.cos[pair],
+              sin = angles.sin[pair];
   return i == first ? __fsub_rn(__fmul_rn(a, cos), __fmul_rn(b, sin))
                     : __fadd_rn(__fmul_rn(b, cos), __fmul_rn(a, sin));
 }
@@ -85,15 +87,15 @@ struct MlaParams {
   int64_t a_stride, a_first;
   const float* norm_weight;
   float eps;
-  const float* q_b;
-  float* q;
+  const void* q_b;
+  void* q;
   int heads, latent, nope, rope_dim, pairs;
   bool interleaved;
   DeviceKv kv;
   Rows rows;
 };
 
-template <typename T>
+template <typename T, typename Q>
 __global__ __launch_bounds__(kThreads) void deliver_mla_kernel(const __grid_constant__ MlaParams p) {
   __shared__ float warps[kThreads / 32];
   let_next_kernel_start();
@@ -125,8 +127,8 @@ __global__ __launch_bounds__(kThreads) void deliver_mla_kernel(const __grid_cons
   for (int at = threadIdx.x; at < p.heads * p.rope_dim; at += kThreads) {
     const int64_t head = row * p.heads + at / p.rope_dim;
     const int i = at % p.rope_dim;
-    p.q[head * (p.latent + p.rope_dim) + p.latent + i] =
-        rotated(angles, p.q_b + head * (p.nope + p.rope_dim) + p.nope, i);
+    static_cast<Q*>(p.q)[head * (p.latent + p.rope_dim) + p.latent + i] =
+        from_f32<Q>(rotated(angles, static_cast<const Q*>(p.q_b) + head * (p.nope + p.rope_dim) + p.nope, i));
   }
 }
 
@@ -157,8 +159,13 @@ Status launch_deliver_mla(State& state, const DeliverMla& args, int64_t rows) {
       args.a,        args.a_stride, args.a_first,     args.norm.weight,   args.norm.eps,
       args.q_b,      args.q,        args.heads,       args.latent,        args.nope,
       args.rope_dim, args.pairs,    args.interleaved, device_kv(args.kv), rows_of(state.step())};
-  return launch_for(args.kv.layout.dtype, deliver_mla_kernel<float>, deliver_mla_kernel<__half>,
-                    deliver_mla_kernel<__nv_bfloat16>, rows, params, state.stream());
+  if (args.q_dtype == DType::kBF16) {
+    return launch_for<MlaParams>(DType::kBF16, nullptr, nullptr,
+                                 deliver_mla_kernel<__nv_bfloat16, __nv_bfloat16>, rows, params,
+                                 state.stream());
+  }
+  return launch_for(args.kv.layout.dtype, deliver_mla_kernel<float, float>, deliver_mla_kernel<__half, float>,
+                    deliver_mla_kernel<__nv_bfloat16, float>, rows, params, state.stream());
 }
 
 }  // namespace gantry::cuda

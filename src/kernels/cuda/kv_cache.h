@@ -30,8 +30,9 @@ struct DeliverMla {
   int64_t a_stride = 0;
   int64_t a_first = 0;
   Norm norm{};
-  const float* q_b = nullptr;  // [rows, heads, nope + rope]
-  float* q = nullptr;          // [rows, heads, latent + rope]: the last `rope` columns are written
+  const void* q_b = nullptr;    // [rows, heads, nope + rope]
+  void* q = nullptr;            // [rows, heads, latent + rope]: the last `rope` columns are written
+  DType q_dtype = DType::kF32;  // of both: kF32, or kBF16 with a cache of kBF16
   int32_t heads = 0;
   int32_t latent = 0;
   int32_t nope = 0;

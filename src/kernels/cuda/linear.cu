@@ -1,5 +1,4 @@
 #include "kernels/cuda/linear.h"
-#include "kernels/cuda/rows.h"
 #include "kernels/cuda/sm90/decode_gemm_launch.h"
 #include "kernels/cuda/tile_gemm.h"
 #include "kernels/cuda/weight_layout.h"
@@ -17,21 +16,31 @@ bool has_part(const PackedWeight& weight, DType dtype) {
   return false;
 }
 
-Status bf16_product(State& state, const ReadyRows& x, const PackedWeight::Part& part, float* out,
-                    int64_t stride, bool accumulate) {
+// On the matrix units. `column`: of out, where the part begins.
+Status wgmma_product(State& state, const ReadyRows& x, const PackedWeight& weight,
+                     const PackedWeight::Part& part, const LinearOut& out, int64_t column) {
+  const bool fp8 = part.dtype == DType::kF8E4M3;
   sm90::DecodeGemmShape shape{.m = static_cast<int>(x.rows),
-                              .n = static_cast<int>(round_up(part.rows, kBf16RowsAlign)),
-                              .k = static_cast<int>(x.bf16_stride),
-                              .type = sm90::GemmType::kBf16};
+                              .n = static_cast<int>(fp8 ? part.rows : round_up(part.rows, kBf16RowsAlign)),
+                              .k = static_cast<int>(fp8 ? weight.cols : x.bf16_stride),
+                              .type = fp8 ? sm90::GemmType::kE4m3 : sm90::GemmType::kBf16};
   const sm90::DecodeGemmConfig config = sm90::choose_row_invariant_gemm(shape, state.sm_count());
+  const void* rows = fp8 ? static_cast<const void*>(x.fp8.codes) : x.bf16;
   GANTRY_ASSIGN_OR_RETURN(
       sm90::DecodeGemmArgs args,
-      sm90::plan_decode_gemm(shape, config, part.data, x.bf16, static_cast<int>(padded_rows(x.rows)),
-                             {.out_stride = static_cast<int>(stride)}));
-  args.out_f32 = out;
+      sm90::plan_decode_gemm(shape, config, part.data, rows, static_cast<int>(padded_rows(x.rows)),
+                             {.out_stride = static_cast<int>(out.stride)}));
+  if (out.bf16 != nullptr) {
+    args.out = out.bf16 + column;
+  } else {
+    args.out_f32 = out.data + column;
+  }
+  args.weight_scale = part.scales;
+  args.x_scale = x.fp8.scales;
+  args.x_scale_stride = static_cast<int>(x.fp8.scale_stride);
   args.n_out = static_cast<int>(part.rows);
   args.bias = part.bias;
-  args.accumulate = accumulate;
+  args.accumulate = out.accumulate;
   return sm90::launch_decode_gemm(args, state.stream());
 }
 
@@ -39,7 +48,9 @@ Status bf16_product(State& state, const ReadyRows& x, const PackedWeight::Part& 
 
 size_t ready_rows_bytes(int64_t rows, int64_t cols) {
   return Scratch::size_of<float>(rows * cols) +
-         Scratch::size_of<__nv_bfloat16>(padded_rows(rows) * row_stride(DType::kBF16, cols)) + 1024;
+         Scratch::size_of<__nv_bfloat16>(padded_rows(rows) * row_stride(DType::kBF16, cols)) +
+         Scratch::size_of<uint8_t>(padded_rows(rows) * cols) +
+         Scratch::size_of<float>(padded_rows(rows) * scale_blocks(cols));
 }
 
 ReadyRows take_ready_rows(Scratch& scratch, int64_t rows, int64_t cols, const PackedWeight& weight) {
@@ -52,15 +63,31 @@ ReadyRows take_ready_rows(Scratch& scratch, int64_t rows, int64_t cols, const Pa
     ready.bf16_stride = row_stride(DType::kBF16, cols);
     ready.bf16 = scratch.take<__nv_bfloat16>(padded_rows(rows) * ready.bf16_stride);
   }
+  if (has_part(weight, DType::kF8E4M3)) {
+    ready.fp8 = {.codes = scratch.take<uint8_t>(padded_rows(rows) * cols),
+                 .scales = scratch.take<float>(padded_rows(rows) * scale_blocks(cols)),
+                 .scale_stride = padded_rows(rows)};
+  }
   return ready;
 }
 
 ReadyRows ready_rows(State& state, Scratch& scratch, const RowSource& source, const PackedWeight& weight) {
   const bool as_it_is = source.norm.weight == nullptr && source.index == nullptr;
-  if (as_it_is && !has_part(weight, DType::kBF16)) {
+  if (as_it_is && !has_part(weight, DType::kBF16) && !has_part(weight, DType::kF8E4M3)) {
     return {.f32 = source.x, .f32_stride = source.stride, .rows = source.rows};
   }
   const ReadyRows ready = take_ready_rows(scratch, source.rows, source.cols, weight);
+  if (ready.fp8.codes != nullptr) {
+    state.note(launch_quantize_rows({.x = source.x,
+                                     .stride = source.stride,
+                                     .index = source.index,
+                                     .cols = source.cols,
+                                     .weight = source.norm.weight,
+                                     .eps = source.norm.eps,
+                                     .out = ready.fp8},
+                                    source.rows, state.stream()));
+    if (ready.f32 == nullptr && ready.bf16 == nullptr) return ready;
+  }
   state.note(launch_norm_rows({.x = source.x,
                                .stride = source.stride,
                                .index = source.index,
@@ -74,12 +101,31 @@ ReadyRows ready_rows(State& state, Scratch& scratch, const RowSource& source, co
   return ready;
 }
 
+ReadyRows ready_swiglu(State& state, Scratch& scratch, const float* gate_up, int64_t rows, int64_t width,
+                       const PackedWeight& weight) {
+  const ReadyRows ready = take_ready_rows(scratch, rows, width, weight);
+  if (ready.fp8.codes != nullptr) {
+    state.note(launch_swiglu_quantize(gate_up, width, ready.fp8, rows, state.stream()));
+    if (ready.f32 == nullptr && ready.bf16 == nullptr) return ready;
+  }
+  state.note(launch_swiglu({.gate_up = gate_up,
+                            .width = width,
+                            .f32 = const_cast<float*>(ready.f32),
+                            .f32_stride = ready.f32_stride,
+                            .bf16 = ready.bf16,
+                            .bf16_stride = ready.bf16_stride},
+                           rows, state.stream()));
+  return ready;
+}
+
+bool writes_bf16(const PackedWeight& weight) { return !has_part(weight, DType::kF32); }
+
 void linear(State& state, const ReadyRows& x, const PackedWeight& weight, const LinearOut& out) {
-  float* to = out.data;
+  int64_t column = 0;
   for (int i = 0; i < weight.part_count; ++i) {
     const PackedWeight::Part& part = weight.parts[static_cast<size_t>(i)];
-    if (part.dtype == DType::kBF16) {
-      state.note(bf16_product(state, x, part, to, out.stride, out.accumulate));
+    if (part.dtype != DType::kF32) {
+      state.note(wgmma_product(state, x, weight, part, out, column));
     } else {
       state.note(launch_tile_gemm({.x = x.f32,
                                    .x_stride = x.f32_stride,
@@ -88,13 +134,13 @@ void linear(State& state, const ReadyRows& x, const PackedWeight& weight, const 
                                    .rows = x.rows,
                                    .n = part.rows,
                                    .k = weight.cols,
-                                   .out = to,
+                                   .out = out.data + column,
                                    .out_stride = out.stride,
                                    .bias = part.bias,
                                    .accumulate = out.accumulate},
                                   state.stream()));
     }
-    to += part.rows;
+    column += part.rows;
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include "kernels/cuda/rows.h"
 #include "kernels/cuda/state.h"
 #include "kernels/ops/packed_weight.h"
 #include "kernels/ops/scratch.h"
@@ -25,6 +26,7 @@ struct ReadyRows {
   int64_t f32_stride = 0;
   __nv_bfloat16* bf16 = nullptr;
   int64_t bf16_stride = 0;
+  QuantizedRows fp8{};
   int64_t rows = 0;
 };
 
@@ -35,11 +37,18 @@ ReadyRows ready_rows(State& state, Scratch& scratch, const RowSource& source, co
 // Room for rows that a kernel writes; which types the weight reads.
 ReadyRows take_ready_rows(Scratch& scratch, int64_t rows, int64_t cols, const PackedWeight& weight);
 
+// silu(gate) * up of [rows, 2 width] for the weight.
+ReadyRows ready_swiglu(State& state, Scratch& scratch, const float* gate_up, int64_t rows, int64_t width,
+                       const PackedWeight& weight);
+
 struct LinearOut {
   float* data = nullptr;  // [rows, stride]
   int64_t stride = 0;
   bool accumulate = false;
+  __nv_bfloat16* bf16 = nullptr;  // instead of data, where the weight's parts are bf16 or FP8
 };
+// Whether linear() can write bf16.
+bool writes_bf16(const PackedWeight& weight);
 void linear(State& state, const ReadyRows& x, const PackedWeight& weight, const LinearOut& out);
 
 }  // namespace gantry::cuda

@@ -1,10 +1,13 @@
 // mla_project, mla_attend and moe.
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/experts_fp8.h"
 #include "kernels/cuda/kv_cache.h"
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/routing.h"
 #include "kernels/cuda/rows.h"
+#include "kernels/cuda/sm90/decode_gemm_launch.h"
+#include "kernels/cuda/sm90/mla_decode_launch.h"
 #include "kernels/cuda/tile_gemm.h"
 #include "kernels/cuda/weight_layout.h"
 
@@ -80,12 +83,12 @@ void routed_experts(State& state, Scratch scratch, const MoeArgs& args, const fl
   const TurnBuffers turn = take_turn(scratch, rows, args);
   const int64_t hidden = args.hidden, width = args.down->cols;
   const int64_t slots = rows * args.gate.experts_per_token;
-  state.note(launch_tile_gemm(weight_of(*args.gate_weight, {.x = normed,
-                                                            .x_stride = hidden,
-                                                            .rows = rows,
-                                                            .out = turn.logits,
-                                                            .out_stride = args.gate.experts}),
-                              state.stream()));
+  state.note(launch_gate_logits({.x = normed,
+                                 .weight = static_cast<const float*>(args.gate_weight->parts[0].data),
+                                 .hidden = hidden,
+                                 .experts = args.gate.experts,
+                                 .logits = turn.logits},
+                                rows, state.stream()));
   const GateArgs gate{turn.logits, args.gate_bias, args.gate, turn.routing};
   state.note(launch_gate(gate, rows, state.stream()));
   state.note(launch_sort_picks(gate, rows, state.stream()));
@@ -95,6 +98,70 @@ void routed_experts(State& state, Scratch scratch, const MoeArgs& args, const fl
   expert_linear(state, turn, turn.h, 2 * width, nullptr, *args.down, turn.y);
   state.note(
       launch_combine({turn.y, out, hidden, args.gate.experts_per_token, turn.routing}, rows, state.stream()));
+}
+
+// R1's latents in bf16: attention on the matrix units (sm90/mla_decode.h), a row of any phase as a sequence of its own.
+// w: W_UK or W_UV, which are of one type.
+bool on_matrix_units(const PackedWeight& w, const KvView& kv, int32_t latent) {
+  return w.part_count == 1 && w.parts[0].dtype == DType::kBF16 && kv.layout.dtype == DType::kBF16 &&
+         latent == sm90::kMlaValue && kv.layout.key_dim == sm90::kMlaKey && kv.blocks > 0;
+}
+
+// Per head: out[r, h] = W_h x[r, h], rows of all heads side by side. Padding of W's rows meets what follows in x with
+// zeros.
+struct HeadProducts {
+  const PackedWeight* weight;  // bf16, batch = heads
+  const __nv_bfloat16* x;
+  int32_t x_step, out_step;  // columns from one head to the next
+  __nv_bfloat16* out;        // or out_f32
+  float* out_f32;
+};
+Status head_products(State& state, const HeadProducts& p, int64_t rows) {
+  const PackedWeight& weight = *p.weight;
+  const auto heads = static_cast<int>(weight.batch);
+  const sm90::DecodeGemmShape shape{.m = static_cast<int>(rows),
+                                    .n = static_cast<int>(round_up(weight.rows, kBf16RowsAlign)),
+                                    .k = static_cast<int>(row_stride(DType::kBF16, weight.cols)),
+                                    .type = sm90::GemmType::kBf16,
+                                    .batch = heads};
+  GANTRY_ASSIGN_OR_RETURN(
+      sm90::DecodeGemmArgs gemm,
+      sm90::plan_decode_gemm(shape, sm90::choose_row_invariant_gemm(shape, state.sm_count()),
+                             weight.parts[0].data, p.x, static_cast<int>(rows),
+                             {.count = heads,
+                              .x_cols = heads * p.x_step,
+                              .x_step = p.x_step,
+                              .out_stride = heads * p.out_step,
+                              .out_step = p.out_step}));
+  gemm.n_out = static_cast<int>(weight.rows);
+  gemm.out = p.out;
+  gemm.out_f32 = p.out_f32;
+  return sm90::launch_decode_gemm(gemm, state.stream());
+}
+
+Status decode_attention(State& state, const MlaAttendArgs& args, float* partial) {
+  const DeviceStep& step = state.step();
+  sm90::MlaDecodeArgs attention{};
+  attention.shape = {static_cast<int>(args.rows), args.heads, static_cast<int>(step.context)};
+  attention.config = sm90::choose_mla_decode(attention.shape, state.sm_count());
+  const int64_t heads = args.rows * args.heads;
+  while (attention.config.splits > 1 &&
+         attention.config.splits * heads * (sm90::kMlaValue + 1) > kAttentionPartialFloatsMax) {
+    --attention.config.splits;
+  }
+  attention.q = reinterpret_cast<const __nv_bfloat16*>(args.q);
+  attention.cache = static_cast<const __nv_bfloat16*>(args.kv.base);
+  attention.cache_blocks = args.kv.blocks;
+  attention.block_table = step.tables;
+  attention.table_stride = step.table_stride;
+  attention.table_of = step.segments;
+  attention.lengths = step.lengths;
+  attention.scale = args.scale;
+  attention.partial = partial;
+  attention.partial_lse = partial + attention.config.splits * heads * sm90::kMlaValue;
+  attention.out = reinterpret_cast<__nv_bfloat16*>(args.attended);
+  GANTRY_RETURN_IF_ERROR(sm90::plan_mla_decode(attention));
+  return sm90::launch_mla_decode(attention, state.stream());
 }
 
 }  // namespace
@@ -119,15 +186,32 @@ void mla_project(const OpContext& context, const MlaProjectArgs& args) {
                                                         .stride = a_width,
                                                         .norm = args.q_a_norm}
                                             : input;
-  linear(state, ready_rows(state, scratch, q_input, *args.q_b), *args.q_b,
-         {q_b, args.heads * head_width, false});
+  const bool fast = on_matrix_units(*args.w_uk, args.kv, args.latent);
+  const int64_t q_width = args.heads * head_width;
+  const ReadyRows ready = ready_rows(state, scratch, q_input, *args.q_b);
+  __nv_bfloat16* q_b16 = fast ? scratch.take<__nv_bfloat16>(args.rows * q_width) : nullptr;
+  const bool direct = fast && writes_bf16(*args.q_b);
+  linear(state, ready, *args.q_b, {.data = q_b, .stride = q_width, .bf16 = direct ? q_b16 : nullptr});
+  if (fast && !direct) {
+    state.note(launch_norm_rows({.x = q_b,
+                                 .stride = q_width,
+                                 .index = nullptr,
+                                 .cols = q_width,
+                                 .weight = nullptr,
+                                 .eps = 0,
+                                 .f32 = nullptr,
+                                 .bf16 = q_b16,
+                                 .bf16_stride = q_width},
+                                args.rows, state.stream()));
+  }
   state.note(launch_deliver_mla(state,
                                 {.a = a,
                                  .a_stride = a_width,
                                  .a_first = args.q_lora,
                                  .norm = args.kv_a_norm,
-                                 .q_b = q_b,
+                                 .q_b = fast ? static_cast<const void*>(q_b16) : q_b,
                                  .q = args.q,
+                                 .q_dtype = fast ? DType::kBF16 : DType::kF32,
                                  .heads = args.heads,
                                  .latent = args.latent,
                                  .nope = args.nope,
@@ -136,6 +220,17 @@ void mla_project(const OpContext& context, const MlaProjectArgs& args) {
                                  .interleaved = args.rope.interleaved,
                                  .kv = args.kv},
                                 args.rows));
+  if (fast) {
+    state.note(head_products(state,
+                             {.weight = args.w_uk,
+                              .x = q_b16,
+                              .x_step = static_cast<int32_t>(head_width),
+                              .out_step = static_cast<int32_t>(key_width),
+                              .out = reinterpret_cast<__nv_bfloat16*>(args.q),
+                              .out_f32 = nullptr},
+                             args.rows));
+    return;
+  }
   state.note(launch_tile_gemm(weight_of(*args.w_uk, {.x = q_b,
                                                      .x_stride = args.heads * head_width,
                                                      .x_entry_step = head_width,
@@ -149,6 +244,18 @@ void mla_project(const OpContext& context, const MlaProjectArgs& args) {
 void mla_attend(const OpContext& context, const MlaAttendArgs& args) {
   State& state = state_of(context);
   Scratch scratch(context.scratch);
+  if (on_matrix_units(*args.w_uv, args.kv, args.latent)) {
+    state.note(decode_attention(state, args, scratch.take<float>(kAttentionPartialFloatsMax)));
+    state.note(head_products(state,
+                             {.weight = args.w_uv,
+                              .x = reinterpret_cast<const __nv_bfloat16*>(args.attended),
+                              .x_step = args.latent,
+                              .out_step = args.value_dim,
+                              .out = nullptr,
+                              .out_f32 = args.out},
+                             args.rows));
+    return;
+  }
   state.note(launch_attention(state, {.q = args.q,
                                       .rows = args.rows,
                                       .heads = args.heads,
@@ -182,11 +289,16 @@ void moe(const OpContext& context, const MoeArgs& args) {
                                .eps = args.norm.eps,
                                .f32 = normed},
                               args.rows, state.stream()));
-  const int64_t turn = routing_rows(args.gate.experts_per_token);
+  const bool fp8 = takes_fp8_experts(args);
+  if (!fp8 && args.gate_up->parts[0].dtype == DType::kF8E4M3) {
+    return state.note(unimplemented("FP8 experts: " + std::to_string(args.gate.experts_per_token) +
+                                    " a token; the CUDA backend supports 16"));
+  }
+  const int64_t turn = fp8 ? kFp8ExpertRows : routing_rows(args.gate.experts_per_token);
   for (int64_t first = 0; first < args.rows; first += turn) {
     const int64_t rows = args.rows - first < turn ? args.rows - first : turn;
-    routed_experts(state, Scratch(context.scratch), args, normed + first * hidden, rows,
-                   args.out + first * hidden);
+    (fp8 ? fp8_experts : routed_experts)(state, Scratch(context.scratch), args, normed + first * hidden, rows,
+                                         args.out + first * hidden);
   }
   if (args.shared_down == nullptr) return;
   Scratch scratch(context.scratch);
@@ -195,14 +307,7 @@ void moe(const OpContext& context, const MoeArgs& args) {
       ready_rows(state, scratch, {.x = normed, .rows = args.rows, .cols = hidden, .stride = hidden},
                  *args.shared_gate_up);
   linear(state, x, *args.shared_gate_up, {shared_act, 2 * width, false});
-  const ReadyRows h = take_ready_rows(scratch, args.rows, width, *args.shared_down);
-  state.note(launch_swiglu({.gate_up = shared_act,
-                            .width = width,
-                            .f32 = const_cast<float*>(h.f32),
-                            .f32_stride = h.f32_stride,
-                            .bf16 = h.bf16,
-                            .bf16_stride = h.bf16_stride},
-                           args.rows, state.stream()));
+  const ReadyRows h = ready_swiglu(state, scratch, shared_act, args.rows, width, *args.shared_down);
   linear(state, h, *args.shared_down, {args.out, hidden, true});
 }
 
@@ -213,6 +318,8 @@ size_t scratch_bytes(const ScratchSpec& spec) {
   if (spec.experts > 0) {
     experts = turn_bytes(routing_rows(spec.experts_per_token), spec.experts_per_token, spec.experts,
                          spec.expert_width, spec.width_max);
+    const size_t fp8 = fp8_experts_bytes(spec);
+    experts = experts > fp8 ? experts : fp8;
   }
   const size_t attention = Scratch::size_of<float>(kAttentionPartialFloatsMax);
   size_t most = rows > head ? rows : head;

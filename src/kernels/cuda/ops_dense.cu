@@ -83,14 +83,7 @@ void mlp(const OpContext& context, const MlpArgs& args) {
       state, scratch, {.x = args.x, .rows = args.rows, .cols = hidden, .stride = hidden, .norm = args.norm},
       *args.gate_up);
   linear(state, x, *args.gate_up, {args.workspace, 2 * width, false});
-  const ReadyRows h = take_ready_rows(scratch, args.rows, width, *args.down);
-  state.note(launch_swiglu({.gate_up = args.workspace,
-                            .width = width,
-                            .f32 = const_cast<float*>(h.f32),
-                            .f32_stride = h.f32_stride,
-                            .bf16 = h.bf16,
-                            .bf16_stride = h.bf16_stride},
-                           args.rows, state.stream()));
+  const ReadyRows h = ready_swiglu(state, scratch, args.workspace, args.rows, width, *args.down);
   linear(state, h, *args.down, {args.out, args.down->rows, args.accumulate});
 }
 

@@ -12,6 +12,45 @@ constexpr int kExpertsMax = limits::kExpertsMax;
 constexpr int kSortThreads = 1024;
 static_assert(kExpertsMax <= kSortThreads, "one thread an expert");
 
+constexpr int kLogitThreads = 128, kLogitRows = 4;
+
+struct GateLogitsParams {
+  GateLogitsArgs args;
+  int64_t rows;
+};
+
+// Grid [experts, rows / kLogitRows]: an expert's weights are read once for kLogitRows rows.
+__global__ __launch_bounds__(kLogitThreads) void gate_logits_kernel(
+    const __grid_constant__ GateLogitsParams p) {
+  __shared__ float warps[kLogitRows][kLogitThreads / 32];
+  const int64_t first = int64_t{blockIdx.y} * kLogitRows;
+  const float* weight = p.args.weight + int64_t{blockIdx.x} * p.args.hidden;
+  sm90::let_next_kernel_start();
+  sm90::wait_for_previous_kernel();
+  float sums[kLogitRows] = {};
+#pragma unroll 4
+  for (int64_t i = threadIdx.x; i < p.args.hidden; i += kLogitThreads) {
+    const float w = __ldg(weight + i);
+#pragma unroll
+    for (int r = 0; r < kLogitRows; ++r) {
+      if (first + r < p.rows) sums[r] = fmaf(p.args.x[(first + r) * p.args.hidden + i], w, sums[r]);
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < kLogitRows; ++r) {
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) sums[r] += __shfl_xor_sync(~0u, sums[r], step);
+    if (threadIdx.x % 32 == 0) warps[r][threadIdx.x / 32] = sums[r];
+  }
+  __syncthreads();
+  const int r = threadIdx.x;
+  if (r >= kLogitRows || first + r >= p.rows) return;
+  float total = 0.0f;
+#pragma unroll
+  for (int w = 0; w < kLogitThreads / 32; ++w) total += warps[r][w];
+  p.args.logits[(first + r) * p.args.experts + blockIdx.x] = total;
+}
+
 struct GateKernelParams {
   GateArgs args;
   int64_t rows;
@@ -144,6 +183,13 @@ __global__ __launch_bounds__(256) void combine_kernel(const __grid_constant__ Co
 }
 
 }  // namespace
+
+Status launch_gate_logits(const GateLogitsArgs& args, int64_t rows, cudaStream_t stream) {
+  const dim3 grid(static_cast<unsigned>(args.experts),
+                  static_cast<unsigned>((rows + kLogitRows - 1) / kLogitRows), 1);
+  return launch(gate_logits_kernel, {.grid = grid, .threads = kLogitThreads}, GateLogitsParams{args, rows},
+                stream);
+}
 
 Status launch_gate(const GateArgs& args, int64_t rows, cudaStream_t stream) {
   return launch(gate_kernel, {.grid = dim3(static_cast<unsigned>(rows), 1, 1), .threads = 32},

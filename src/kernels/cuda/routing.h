@@ -31,6 +31,16 @@ struct GateArgs {
   GateParams params{};
   Routing routing{};
 };
+// logits[r, e] = x[r] . weight[e] in f32; a row's sums have one order.
+struct GateLogitsArgs {
+  const float* x = nullptr;       // [rows, hidden]
+  const float* weight = nullptr;  // [experts, hidden]
+  int64_t hidden = 0;
+  int32_t experts = 0;
+  float* logits = nullptr;  // [rows, experts]
+};
+Status launch_gate_logits(const GateLogitsArgs& args, int64_t rows, cudaStream_t stream);
+
 Status launch_gate(const GateArgs& args, int64_t rows, cudaStream_t stream);
 // slot_of, token_of and offsets from ids.
 Status launch_sort_picks(const GateArgs& args, int64_t rows, cudaStream_t stream);

@@ -1,3 +1,5 @@
+#include <cuda_fp8.h>
+
 #include "kernels/cuda/dequantize.cuh"
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/sm90/launch.h"
@@ -58,6 +60,68 @@ __global__ __launch_bounds__(kThreads) void norm_rows_kernel(const __grid_consta
   }
 }
 
+constexpr int kGroup = 128;
+
+// A warp's 128 values, four a lane, to e4m3 and their scale.
+__device__ __forceinline__ void store_group(const float4& v, const QuantizedRows& out, int64_t row,
+                                            int64_t cols, int64_t group) {
+  float most = fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, step));
+  const float scale = fmaxf(most, 1e-30f) / 448.0f, inverse = 1.0f / scale;
+  const auto low = __nv_cvt_float2_to_fp8x2({v.x * inverse, v.y * inverse}, __NV_SATFINITE, __NV_E4M3);
+  const auto high = __nv_cvt_float2_to_fp8x2({v.z * inverse, v.w * inverse}, __NV_SATFINITE, __NV_E4M3);
+  const int lane = threadIdx.x % 32;
+  *reinterpret_cast<uint32_t*>(out.codes + row * cols + group * kGroup + 4 * lane) =
+      static_cast<uint32_t>(low) | static_cast<uint32_t>(high) << 16;
+  if (lane == 0) out.scales[group * out.scale_stride + row] = scale;
+}
+
+__global__ __launch_bounds__(kThreads) void quantize_rows_kernel(
+    const __grid_constant__ QuantizeRowsParams p) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const int64_t row = blockIdx.x;
+  const float* x = p.x + (p.index != nullptr ? p.index[row] : row) * p.stride;
+  float factor = 1.0f;
+  if (p.weight != nullptr) {
+    float squares = 0.0f;
+    for (int64_t i = threadIdx.x; i < p.cols; i += kThreads) squares = fmaf(x[i], x[i], squares);
+    factor = 1.0f / sqrtf(block_sum(squares) / static_cast<float>(p.cols) + p.eps);
+  }
+  for (int64_t group = threadIdx.x / 32; group < p.cols / kGroup; group += kThreads / 32) {
+    const int64_t at = group * kGroup + threadIdx.x % 32 * 4;
+    float4 v = *reinterpret_cast<const float4*>(x + at);
+    if (p.weight != nullptr) {
+      const float4 gain = *reinterpret_cast<const float4*>(p.weight + at);
+      v = make_float4(v.x * factor * gain.x, v.y * factor * gain.y, v.z * factor * gain.z,
+                      v.w * factor * gain.w);
+    }
+    store_group(v, p.out, row, p.cols, group);
+  }
+}
+
+struct SwigluQuantizeParams {
+  const float* gate_up;
+  int64_t width;
+  QuantizedRows out;
+};
+
+// Grid [groups / 8, rows], a warp a group.
+__global__ __launch_bounds__(kThreads) void swiglu_quantize_kernel(
+    const __grid_constant__ SwigluQuantizeParams p) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const int64_t row = blockIdx.y, group = int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32;
+  if (group >= p.width / kGroup) return;
+  const float* from = p.gate_up + row * 2 * p.width + group * kGroup + threadIdx.x % 32 * 4;
+  const float4 g = *reinterpret_cast<const float4*>(from),
+               u = *reinterpret_cast<const float4*>(from + p.width);
+  const float4 v = {g.x / (1.0f + expf(-g.x)) * u.x, g.y / (1.0f + expf(-g.y)) * u.y,
+                    g.z / (1.0f + expf(-g.z)) * u.z, g.w / (1.0f + expf(-g.w)) * u.w};
+  store_group(v, p.out, row, p.width, group);
+}
+
 __global__ __launch_bounds__(kThreads) void swiglu_kernel(const __grid_constant__ SwigluParams p) {
   let_next_kernel_start();
   wait_for_previous_kernel();
@@ -81,6 +145,25 @@ Status launch_embed(const EmbedParams& params, int64_t rows, cudaStream_t stream
 
 Status launch_norm_rows(const NormRowsParams& params, int64_t rows, cudaStream_t stream) {
   return launch(norm_rows_kernel, {.grid = grid_of(rows), .threads = kThreads}, params, stream);
+}
+
+Status launch_quantize_rows(const QuantizeRowsParams& params, int64_t rows, cudaStream_t stream) {
+  return launch(quantize_rows_kernel, {.grid = grid_of(rows), .threads = kThreads}, params, stream);
+}
+
+Status launch_swiglu_quantize(const float* gate_up, int64_t width, const QuantizedRows& out, int64_t rows,
+                              cudaStream_t stream) {
+  constexpr int64_t kRowsMax = 65535;
+  for (int64_t first = 0; first < rows; first += kRowsMax) {
+    const int64_t count = rows - first < kRowsMax ? rows - first : kRowsMax;
+    const SwigluQuantizeParams params{gate_up + first * 2 * width,
+                                      width,
+                                      {out.codes + first * width, out.scales + first, out.scale_stride}};
+    const dim3 grid(static_cast<unsigned>((width / kGroup + 7) / 8), static_cast<unsigned>(count), 1);
+    GANTRY_RETURN_IF_ERROR(
+        launch(swiglu_quantize_kernel, {.grid = grid, .threads = kThreads}, params, stream));
+  }
+  return {};
 }
 
 Status launch_swiglu(const SwigluParams& params, int64_t rows, cudaStream_t stream) {

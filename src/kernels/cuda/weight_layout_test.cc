@@ -5,11 +5,49 @@
 namespace gantry::cuda {
 namespace {
 
+DType dtype_of(DType dtype, Compute compute, int64_t rows = 512, int64_t cols = 512, int64_t batch = 1) {
+  PackedWeight file;
+  file.cols = cols;
+  file.batch = batch;
+  file.part_count = 1;
+  file.parts[0].dtype = dtype;
+  file.parts[0].rows = rows;
+  return device_dtype(file, 0, compute);
+}
+
 TEST(CudaWeightLayout, F32ArithmeticKeepsF32) {
-  EXPECT_EQ(device_dtype(DType::kF32, Compute::kAuto), DType::kF32);
-  EXPECT_EQ(device_dtype(DType::kQ4_K, Compute::kF32), DType::kF32);
-  EXPECT_EQ(device_dtype(DType::kQ4_K, Compute::kAuto), DType::kBF16);
-  EXPECT_EQ(device_dtype(DType::kF16, Compute::kAuto), DType::kBF16);
+  EXPECT_EQ(dtype_of(DType::kF32, Compute::kAuto), DType::kF32);
+  EXPECT_EQ(dtype_of(DType::kQ4_K, Compute::kF32), DType::kF32);
+  EXPECT_EQ(dtype_of(DType::kQ4_K, Compute::kAuto), DType::kBF16);
+  EXPECT_EQ(dtype_of(DType::kF16, Compute::kAuto), DType::kBF16);
+}
+
+TEST(CudaWeightLayout, WideFp8StaysFp8) {
+  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 2048, 7168), DType::kF8E4M3);
+  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 576, 7168), DType::kF8E4M3);
+  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kF32, 2048, 7168), DType::kF32);
+  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 256, 256), DType::kBF16) << "r1-tiny's";
+  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 2048, 7168 + 64), DType::kBF16) << "no whole blocks";
+  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 2050, 7168), DType::kBF16);
+  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 2048, 7168, 256), DType::kF8E4M3);
+  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 2048, 7168, 257), DType::kBF16);
+  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 1472, 7168, 64), DType::kBF16)
+      << "down's columns would not fit";
+  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 7168, 1472, 64), DType::kBF16);
+  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 2048, kFp8ColsMax + 128), DType::kBF16);
+}
+
+TEST(CudaWeightLayout, Fp8PartsStackOnWholeBlocks) {
+  PackedWeight file;
+  file.cols = 7168;
+  file.part_count = 2;
+  for (PackedWeight::Part& part : file.parts) part.dtype = DType::kF8E4M3;
+  file.parts[0].rows = 1536;
+  file.parts[1].rows = 576;
+  EXPECT_TRUE(stacked(file, Compute::kAuto));
+  std::swap(file.parts[0].rows, file.parts[1].rows);
+  EXPECT_FALSE(stacked(file, Compute::kAuto));
+  EXPECT_EQ(part_bytes(DType::kF8E4M3, 256, 512, 3), 3 * 256 * 512 + kStorageAlign);
 }
 
 TEST(CudaWeightLayout, RowsOfBf16AreWholeBlocks) {
@@ -30,6 +68,7 @@ TEST(CudaWeightLayout, AnEntryHoldsWholeBoxes) {
 TEST(CudaWeightLayout, PartsOfOneTypeAreStacked) {
   PackedWeight file;
   file.part_count = 2;
+  file.cols = 256;
   file.parts[0].dtype = DType::kQ4_K;
   file.parts[1].dtype = DType::kQ6_K;
   EXPECT_TRUE(stacked(file, Compute::kAuto));

@@ -39,6 +39,7 @@ struct KvView {
   KvLayout layout{};
   void* base = nullptr;      // block b starts at base + b * block_stride
   int64_t block_stride = 0;  // bytes
+  int32_t blocks = 0;        // of the store; 0: not said
 };
 
 struct Norm {
@@ -121,7 +122,7 @@ struct MlaProjectArgs {
   RopeRows rope{};
   std::span<const Segment> segments{};
   KvView kv{};
-  float* q = nullptr;          // out [R, heads, latent + rope_dim]
+  float* q = nullptr;          // out [R, heads, latent + rope_dim]; on a GPU of mla_attend's own format
   float* workspace = nullptr;  // [R, 2 * q_lora + latent + rope_dim + heads * (nope + rope_dim) + H]
 };
 

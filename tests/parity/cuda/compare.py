@@ -27,7 +27,9 @@ def prompts_of(model: pathlib.Path) -> list[dict]:
         encode = Tokenizer.from_file(str(tokenizer)).encode
         return [{"ids": encode(text).ids} for text in TEXTS]
     draw = random.Random(1)
-    return [{"ids": [draw.randrange(1000, 20000) for _ in range(length)]} for length in (1, 7, 65, 300)]
+    config = model / "config.json"
+    vocab = json.loads(config.read_text())["vocab_size"] if config.is_file() else 20000
+    return [{"ids": [draw.randrange(1000, vocab) for _ in range(length)]} for length in (1, 7, 65, 300)]
 
 
 def run(greedy_ids: str, model: pathlib.Path, backend: str, dtype: str, prompts: list[dict]):
@@ -39,14 +41,16 @@ def run(greedy_ids: str, model: pathlib.Path, backend: str, dtype: str, prompts:
 
 
 def differences(reference, other) -> dict:
-    """Steps whose greedy choice differs, with the reference's gap between the two tokens."""
+    """Steps whose greedy choice differs; of the five widest the reference's gap between the two tokens."""
     worst = float(numpy.abs(reference - other).max())
     ties = []
     for prompt, step in zip(*numpy.nonzero(reference.argmax(-1) != other.argmax(-1))):
         row = reference[prompt, step]
         ties.append({"prompt": int(prompt), "step": int(step), "gap": float(row.max() - row[other[prompt, step].argmax()])})
-    return {"largest_logit_difference": worst, "standard_deviation_of_logits": float(reference.std()),
-            "other_choices": ties, "steps": int(reference.shape[0] * reference.shape[1])}
+    rms = float(numpy.sqrt(numpy.square(reference - other, dtype=numpy.float64).mean()))
+    return {"largest_logit_difference": worst, "rms_logit_difference": rms, "standard_deviation_of_logits": float(reference.std()),
+            "other_choices": len(ties), "widest": sorted(ties, key=lambda tie: -tie["gap"])[:5],
+            "steps": int(reference.shape[0] * reference.shape[1])}
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ struct Params {
   CUtensorMap q;
   CUtensorMap cache;
   const int32_t* block_table;
+  const int32_t* table_of;
   const int32_t* lengths;
   float* partial;
   float* partial_lse;
@@ -78,7 +79,9 @@ __global__ __launch_bounds__(kConsumers + 128, 1) void mla_decode_kernel(const _
         tma_load(q_tile + c * kChunkBytes, &p.q, c * 64, sequence * p.heads + head_tile * kMlaHeads, q_full,
                  kEvictFirst);
       }
-      const int32_t* table = p.block_table + int64_t{sequence} * p.table_stride + begin;
+      const int32_t* table =
+          p.block_table + int64_t{p.table_of != nullptr ? p.table_of[sequence] : sequence} * p.table_stride +
+          begin;
       for (int j = 0; j < count; ++j) {
         const int stage = j % kStages;
         const int row = table[j] * kMlaTokens;
@@ -324,6 +327,7 @@ Status launch_mla_decode(const MlaDecodeArgs& args, cudaStream_t stream) {
   const Params params{.q = args.q_map,
                       .cache = args.cache_map,
                       .block_table = args.block_table,
+                      .table_of = args.table_of,
                       .lengths = args.lengths,
                       .partial = args.partial,
                       .partial_lse = args.partial_lse,

@@ -18,7 +18,8 @@ struct MlaDecodeArgs {
   int64_t cache_blocks = 0;
   const int32_t* block_table = nullptr;  // [batch, table_stride]
   int table_stride = 0;
-  const int32_t* lengths = nullptr;  // [batch] tokens visible, >= 1
+  const int32_t* table_of = nullptr;  // [batch] which row of block_table; null: the same
+  const int32_t* lengths = nullptr;   // [batch] tokens visible, >= 1
   float scale = 0;
   float* partial = nullptr;          // [splits, batch, heads, 512], with splits > 1
   float* partial_lse = nullptr;      // [splits, batch, heads], base 2
