@@ -105,7 +105,9 @@ class Engine {
       GANTRY_ASSIGN_OR_RETURN(kv_bytes, parse_bytes(options.kv_cache_memory));
     }
     ComputeResources resources{.pool_turn = &pool_turn_};
-    GANTRY_ASSIGN_OR_RETURN(resources.backend, cpu_backend("auto"));
+    GANTRY_ASSIGN_OR_RETURN(const DeviceChoice device, device_backend(options.device));
+    if (!device.note.empty()) log::warn("measuring the CPU: {}", device.note);
+    resources.backend = device.backend;
     pool_ = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : usable_cores());
     resources.pool = pool_.get();
     Progress progress("loading " + model.id);
