@@ -17,6 +17,7 @@
 #include "cli/model_host.h"
 #include "cli/progress.h"
 #include "cli/serve_options.h"
+#include "engine/kv_sizing.h"
 #include "server/server.h"
 
 namespace gantry::cli {
@@ -98,6 +99,9 @@ class Serve {
     GANTRY_ASSIGN_OR_RETURN(const DeviceChoice device, device_backend(options_.device));
     if (!device.note.empty()) log::warn("serving on the CPU: {}", device.note);
     resources_.backend = device.backend;
+    if (kv_cache_bytes_ == 0 && models_.size() > 1 && resources_.backend->memory == nullptr) {
+      kv_cache_bytes_ = kDefaultKvCacheBytes / models_.size();
+    }
     pool_ = std::make_unique<ThreadPool>(options_.threads > 0 ? options_.threads : usable_cores());
     resources_.pool = pool_.get();
     resources_.pool_turn = &pool_turn_;

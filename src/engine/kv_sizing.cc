@@ -12,7 +12,6 @@
 namespace gantry {
 namespace {
 
-constexpr uint64_t kDefaultBytes = 512ull << 20;
 constexpr int64_t kTokens = limits::kKvBlockTokens;
 
 // The last token of a request is never fed back, so that it needs no place.
@@ -28,7 +27,7 @@ struct Budget {
 
 Budget budget_of(const KvDemand& demand) {
   if (demand.kv_cache_bytes > 0) return {demand.kv_cache_bytes, {}};
-  if (demand.memory_utilization <= 0) return {kDefaultBytes, {}};
+  if (demand.memory_utilization <= 0) return {kDefaultKvCacheBytes, {}};
   const auto allowed =
       static_cast<uint64_t>(static_cast<double>(demand.memory_bytes) * demand.memory_utilization);
   const uint64_t left = allowed > demand.memory_used_bytes ? allowed - demand.memory_used_bytes : 0;
