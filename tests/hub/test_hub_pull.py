@@ -92,7 +92,7 @@ def test_a_bar_on_a_terminal(large_hub, cache):
     assert process.wait(60) == 0
     shown = os.read(ours, 1 << 16).decode()
     os.close(ours)
-    assert re.search(r"\rpulling org/tiny \[#{30}\] 17/17 MiB \d+ MiB/s 0 s left \r?\n", shown), shown
+    assert re.search(r"\rpulling org/tiny \[#{30}\] 17 of 17 MiB, \d+ MiB/s, 0 s left \r?\n", shown), shown
 
 
 def test_a_branch_that_moves(hub, cache):
