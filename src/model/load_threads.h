@@ -9,7 +9,7 @@
 
 namespace gantry {
 
-// Four keep a disk busy where one does not (docs/decisions/0005-weights-are-read.md).
+// Four keep a disk busy where one does not (docs/decisions/0007-weights-are-read.md).
 inline constexpr int kLoadThreads = 4;
 
 class LoadThreads {
