@@ -1,7 +1,7 @@
-# `make run` serves the default model on http://127.0.0.1:8000; `make test` runs every fast check; `make help` lists the rest.
+# `make run` serves the default models on http://127.0.0.1:8000; `make test` runs every fast check; `make help` lists the rest.
 PORT ?= 8000
 HOST ?= 127.0.0.1
-MODELS ?= smollm2
+MODELS ?= smollm2 r1-tiny
 CUDA ?= 0
 PRESET := $(if $(filter 1,$(CUDA)),cuda,release)
 JOBS ?= $(shell nproc)
@@ -88,3 +88,7 @@ bench-llama-cpp: build model ## Gantry against llama.cpp, built from its source 
 	@mkdir -p bench/results
 	@$(PYTHON) bench/llama_cpp/compare.py $(GANTRY_MODEL_DIR)/smollm2.gguf --bench build/release/bench/model/model_bench \
 	    --peer-python $(PEER)/bin/python --out bench/results/llama_cpp.json
+
+.PHONY: eval-r1-tiny
+eval-r1-tiny: build setup-test ## r1-tiny's accuracy on 500 held-out problems a task, on every CPU kernel path
+	@$(PYTHON) models/r1-tiny/evaluate_paths.py build/gantry bench/results/r1_tiny_accuracy.json --count $${COUNT:-500}

@@ -22,12 +22,13 @@ set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
 
 if(GANTRY_SANITIZE)
+  # Two thirds of -O2's time to compile under address and undefined, three quarters under thread.
+  set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O1 -g1")
   add_compile_options(-fsanitize=${GANTRY_SANITIZE} -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${GANTRY_SANITIZE})
   if(GANTRY_SANITIZE MATCHES "undefined")
     add_compile_options(-fno-sanitize-recover=undefined)
   endif()
-  add_compile_definitions(GANTRY_SANITIZED=1)
 endif()
 
 if(GANTRY_FUZZ)

@@ -97,8 +97,31 @@ def deepseek(writer):
     writer.add_tensor("blk.0.exp_probs_b.bias", np.zeros(4, np.float32))
 
 
+def tokenizer_json():
+    def split(expression):
+        return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
+
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    tokens = ["H", "e", "l", "o", "Ġ", "He", "ll", "llo", "Hello", "Ċ", "<|end|>"]
+    base = {
+        "added_tokens": [{"id": 10, "content": "<|end|>", "special": True, "lstrip": False, "rstrip": True,
+                          "normalized": False, "single_word": False}],
+        "normalizer": None, "pre_tokenizer": byte_level, "decoder": byte_level, "post_processor": None,
+        "model": {"type": "BPE", "vocab": {token: id for id, token in enumerate(tokens)},
+                  "merges": ["H e", "l l", "ll o", "He llo"], "ignore_merges": False, "byte_fallback": False},
+        # The target reads tokenizer_config.json's members from the same file.
+        "eos_token": "<|end|>", "bos_token": {"content": "<|end|>"}, "add_bos_token": True,
+        "chat_template": "{{ messages }}",
+    }
+    qwen2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+             r"\s+(?!\S)|\s+")
+    parts = [split(qwen2), {**byte_level, "use_regex": False}]
+    return {"gpt2": base, "qwen2": {**base, "normalizer": {"type": "NFC"},
+                                    "pre_tokenizer": {"type": "Sequence", "pretokenizers": parts}}}
+
+
 def main():
-    for folder in ("safetensors", "gguf", "strict_json"):
+    for folder in ("safetensors", "gguf", "strict_json", "tokenizer", "tokenizer_json"):
         (CORPUS / folder).mkdir(parents=True, exist_ok=True)
     safetensors("two", {"a": ("F32", [2, 2], bytes(16)), "b": ("BF16", [3], bytes(6))}, {"format": "pt"})
     safetensors("empty", {"zero": ("I64", [0, 5], b""), "scalar": ("U8", [], b"z")})
@@ -106,6 +129,14 @@ def main():
     gguf_file("deepseek2", "deepseek2", deepseek)
     value = {"a": [1, -2, 3.5, True, None, "x\u00e9\n", {}], "b": {"c": [[], [{"e": 2**64 - 1}]]}, "big": 1e30}
     (CORPUS / "strict_json" / "all").write_text(json.dumps(value))
+    for name, file in tokenizer_json().items():
+        (CORPUS / "tokenizer_json" / name).write_bytes(json.dumps(file).encode() + b"\0Hello Hello<|end|>\nllo")
+    # Options, the number of merges, and their parts: "ab", "abc", "aa", "aaaa".
+    merges = b"ab" + b"\x80c" + b"aa" + b"\x82\x82"
+    for kind in range(5):
+        text = " aaaaa abc'll \u00e9e\u0301\u4e2d\u30a2 123456\n\n  x".encode()
+        (CORPUS / "tokenizer" / f"kind{kind}").write_bytes(bytes([kind, 4]) + merges + text)
+    (CORPUS / "tokenizer" / "nfc_whole").write_bytes(bytes([0xc3, 4]) + merges + "e\u0301 abc abcabc".encode())
 
 
 if __name__ == "__main__":
