@@ -97,6 +97,9 @@ class Engine {
  public:
   Status load(const ServeOptions& options) {
     GANTRY_RETURN_IF_ERROR(validate(options));
+    ServeOptions unbounded = options;  // all requests come at once
+    unbounded.max_queued_requests = 1 << 20;
+    unbounded.max_queue_wait_s = 0;
     if (options.models.size() > 1) return invalid_argument("bench measures one model at a time", "models");
     init_log(options.log_level);
     GANTRY_ASSIGN_OR_RETURN(const ResolvedModel model, resolve_model(options.models.front()));
@@ -111,7 +114,7 @@ class Engine {
     pool_ = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : usable_cores());
     resources.pool = pool_.get();
     Progress progress("loading " + model.id);
-    auto host = ModelHost::load(model, options, kv_bytes, resources,
+    auto host = ModelHost::load(model, unbounded, kv_bytes, resources,
                                 [&](uint64_t done, uint64_t total) { progress.update(done, total); });
     progress.finish();
     GANTRY_RETURN_IF_ERROR(host.status());

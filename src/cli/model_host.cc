@@ -86,6 +86,10 @@ Result<std::unique_ptr<ModelHost>> ModelHost::load(const ResolvedModel& model, c
       .num_speculative_tokens = options.num_speculative_tokens,
       .kv_cache_bytes = kv_cache_bytes,
       .memory_utilization = options.gpu_memory_utilization,
+      .queue = {.requests = options.max_queued_requests,
+                .tokens = options.max_queued_tokens,
+                .wait_s = options.max_queue_wait_s},
+      .max_prefill_beside_decodes = options.max_prefill_beside_decodes,
       .on_progress = on_progress,
   };
   GANTRY_ASSIGN_OR_RETURN(host->replica_, start_local_replica(*host->source_, std::move(replica)));

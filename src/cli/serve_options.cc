@@ -37,6 +37,13 @@ void add_engine_flags(CLI::App& app, ServeOptions& o) {
   add_flag(app, "--max-num-batched-tokens", o.max_num_batched_tokens, "Tokens of one engine step");
   add_flag(app, "--num-speculative-tokens", o.num_speculative_tokens,
            "Tokens that the checkpoint's MTP layer drafts ahead, 0 to 3; the text is the same for each");
+  add_flag(app, "--max-prefill-beside-decodes", o.max_prefill_beside_decodes,
+           "Prompt tokens of a step that also decodes, fewer late in a long context; 0: no limit");
+  add_flag(app, "--max-queued-requests", o.max_queued_requests, "Requests that wait; more get 429");
+  add_flag(app, "--max-queued-tokens", o.max_queued_tokens,
+           "Prompt tokens and twice the expected output of what waits; 0: no limit");
+  add_flag(app, "--max-queue-wait", o.max_queue_wait_s,
+           "Longest expected wait in seconds, by how fast the queue drains; 0: no limit");
   add_flag(app, "--kv-cache-memory", o.kv_cache_memory,
            "Bytes of the KV cache, e.g. 2G; default min(max-num-seqs x max-model-len, 512M)");
   add_flag(app, "--gpu-memory-utilization", o.gpu_memory_utilization,
@@ -64,6 +71,13 @@ Status validate(const ServeOptions& o) {
   GANTRY_RETURN_IF_ERROR(check_range("--max-model-len", o.max_model_len, 0, 16 << 20));
   GANTRY_RETURN_IF_ERROR(check_range("--max-num-batched-tokens", o.max_num_batched_tokens, 1, 1 << 20));
   GANTRY_RETURN_IF_ERROR(check_range("--num-speculative-tokens", o.num_speculative_tokens, 0, kDraftsMax));
+  GANTRY_RETURN_IF_ERROR(
+      check_range("--max-prefill-beside-decodes", o.max_prefill_beside_decodes, 0, 1 << 20));
+  GANTRY_RETURN_IF_ERROR(check_range("--max-queued-requests", o.max_queued_requests, 1, 1 << 20));
+  GANTRY_RETURN_IF_ERROR(check_range("--max-queued-tokens", o.max_queued_tokens, 0, int64_t{1} << 40));
+  if (!(o.max_queue_wait_s >= 0 && o.max_queue_wait_s <= 86400)) {
+    return invalid_argument("--max-queue-wait must be 0 to 86400 seconds", "--max-queue-wait");
+  }
   if (o.max_num_batched_tokens < o.max_num_seqs) {
     return invalid_argument("--max-num-batched-tokens must be at least --max-num-seqs (" +
                                 std::to_string(o.max_num_seqs) +

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/limits.h"
 #include "base/status.h"
 #include "cli/model_name.h"
 
@@ -28,6 +29,10 @@ struct ServeOptions {
   int max_model_len = 0;  // 0: the checkpoint's
   int max_num_batched_tokens = 2048;
   int num_speculative_tokens = 0;
+  int max_queued_requests = static_cast<int>(limits::kWaitingRequestsMax);
+  int64_t max_queued_tokens = 0;  // 0: no limit
+  double max_queue_wait_s = 10;   // 0: no limit
+  int max_prefill_beside_decodes = 256;
   std::string kv_cache_memory;        // bytes, with K, M or G (powers of 1024); empty: the default
   double gpu_memory_utilization = 0;  // 0: not by share
   std::string metrics_compat = "none";

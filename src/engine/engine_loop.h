@@ -40,6 +40,7 @@ class EngineLoop {
   struct Submit {
     GenerateRequest request;
     int64_t at_ns;
+    int64_t tokens;  // of service
   };
   using Command = std::variant<Submit, Cancel>;
 
@@ -52,10 +53,14 @@ class EngineLoop {
   void schedule_and_execute();
   void advance();
   void publish();
+  // Under mutex_: what waits, and what there is for it.
+  QueueState queue_state() const;
+  void observe_service();
 
   StepExecutor& executor_;
   Scheduler scheduler_;  // the loop's thread only; check_fits() from any
   const int64_t vocab_size_;
+  const QueueLimits limits_;
 
   mutable std::mutex mutex_;  // guards the next block
   std::condition_variable wake_;
@@ -63,6 +68,11 @@ class EngineLoop {
   size_t inbox_requests_ = 0;
   size_t taken_requests_ = 0;    // out of the inbox, in a step that has not ended
   size_t waiting_requests_ = 0;  // in the scheduler, after its last step
+  int64_t inbox_tokens_ = 0;     // of service, theirs
+  int64_t taken_tokens_ = 0;
+  int64_t free_slots_;
+  OutputEstimate outputs_;
+  ServiceRate rate_;
   ReplicaStats stats_;
   bool draining_ = false;
   bool stop_ = false;
@@ -75,6 +85,8 @@ class EngineLoop {
   StepResult result_;
   StepFrame frame_;
   bool idle_ = true;  // the last step found nothing to run
+  int64_t observed_ns_ = 0;
+  int64_t observed_tokens_ = 0;  // Scheduler::served_tokens() then
 
   std::thread thread_;  // last: it uses all of the above
 };

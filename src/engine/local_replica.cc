@@ -170,6 +170,9 @@ Result<std::unique_ptr<ReplicaClient>> start_local_replica(std::unique_ptr<Model
   scheduling.logit_rows_max = logit_rows_of(options);
   scheduling.drafts = options.num_speculative_tokens;
   scheduling.prefix_caching = options.prefix_caching;
+  scheduling.queue = options.queue;
+  // A layer has about 12 x hidden^2 weights, twice as many operations a row; attention takes 4 x hidden a token.
+  scheduling.chunk = {options.max_prefill_beside_decodes, static_cast<int32_t>(6 * model->config().hidden)};
   scheduling.hash_seed = (uint64_t{std::random_device{}()} << 32) | std::random_device{}();
   return std::unique_ptr<ReplicaClient>(
       std::make_unique<LocalReplica>(std::move(model), std::move(kv), options, scheduling));

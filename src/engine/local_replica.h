@@ -12,6 +12,7 @@
 #include "kernels/ops/backend.h"
 #include "model/model.h"
 #include "protocol/replica_client.h"
+#include "sched/admission.h"
 
 namespace gantry {
 
@@ -30,6 +31,9 @@ struct ReplicaOptions {
   // of it after loading. 0: min(max_num_seqs x max_model_len, 512 MiB).
   double memory_utilization = 0;
   bool prefix_caching = true;  // requests of one cache_salt share the blocks of equal prefixes
+  QueueLimits queue{};         // what submit() takes
+  // Prompt tokens of a step that also decodes; those late in a long context count for more. 0: no limit.
+  int32_t max_prefill_beside_decodes = 0;
   std::function<void(uint64_t done, uint64_t total)> on_progress;
 };
 

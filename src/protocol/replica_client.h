@@ -22,6 +22,7 @@ struct GenerateRequest {
   std::vector<bool> finished;
   SamplingParams params;
   std::string cache_salt;   // tenant or salt: prefix blocks are shared only under the same one
+  std::string tenant;       // who is charged: tenants share the replica fairly
   int32_t priority = 0;     // lower runs first
   int64_t deadline_ns = 0;  // monotonic; 0 is none
 };
@@ -87,7 +88,9 @@ struct ReplicaStats {
   int64_t drafted_steps = 0;                             // of one sequence, with drafts to verify
   int64_t drafts = 0;                                    // verified
   std::array<int64_t, kDraftsMax> accepted_drafts = {};  // by place after the last known token
-  int64_t last_token_ns = 0;  // monotonic time of the last generated token; 0 before the first
+  int64_t waiting_tokens = 0;  // of service that waits: prompts, and expected outputs by their weight
+  double queue_wait_s = 0;     // what a request that came now would wait, as far as is known
+  int64_t last_token_ns = 0;   // monotonic time of the last generated token; 0 before the first
 };
 
 struct ReplicaInfo {
@@ -110,8 +113,8 @@ class ReplicaClient {
   // Before the first submit. The sink outlives the client or is replaced by null (no call is in progress on
   // return).
   virtual void set_sink(FrameSink* sink) = 0;
-  // Checks the prompt and validate(params). kResourceExhausted if the queue is full, kInvalidArgument if it
-  // can never fit, kUnavailable while draining.
+  // Checks the prompt and validate(params). kResourceExhausted if the queue is full (stats().queue_wait_s says when
+  // to come again), kInvalidArgument if it can never fit, kUnavailable while draining.
   virtual Status submit(GenerateRequest request) = 0;
   // Frees the request's blocks at the next step; choice -1 is all of them. Unknown ids are ignored. No
   // further event of a cancelled choice is promised, and none is needed.

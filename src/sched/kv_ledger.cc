@@ -23,6 +23,11 @@ BlockHash KvLedger::root_of(const Sequence& sequence) const {
   return index_.root("r" + std::to_string(sequence.request->arrival));
 }
 
+BlockPool::Owner KvLedger::owner_of(const Sequence& sequence) const {
+  // Never kNobody.
+  return prefix_caching_ ? index_.root("t" + sequence.spec().tenant).low | 1 : BlockPool::kNobody;
+}
+
 PrefixIndex::BlockTokens KvLedger::tokens_of(const Sequence& sequence, int32_t block) {
   for (int32_t i = 0; i < kTokens; ++i) tokens_[static_cast<size_t>(i)] = sequence.token(block * kTokens + i);
   return tokens_;
@@ -55,7 +60,9 @@ bool KvLedger::admit(Sequence& sequence, int32_t reuse_max, int32_t running,
       std::count_if(hits_.begin(), hits_.end(), [&](BlockId block) { return pool_.is_free(block); }));
   demand.known = blocks_for(std::min(sequence.length(), sequence.positions_max())) - hits;
   demand.most = blocks_for(sequence.positions_max()) - hits;
-  const int32_t promise = policy(demand, {pool_.available(), promised_, running});
+  // Nobody who runs needs what others' caches hold, unless nothing else runs.
+  const int32_t kept = running > 0 && prefix_caching_ ? pool_.kept_for_others(owner_of(sequence)) : 0;
+  const int32_t promise = policy(demand, {pool_.available() - kept, promised_, running});
   if (promise == kNotNow) return false;
   for (const BlockId block : hits_) pool_.retain(block);
   sequence.blocks.assign(hits_.begin(), hits_.end());
@@ -101,8 +108,10 @@ void KvLedger::publish(Sequence& sequence) {
 void KvLedger::release(Sequence& sequence) {
   const Ticket last = sequence.in_flight > 0 ? sequence.last_ticket : Ticket{};
   // The end of a prefix is evicted before its beginning.
-  for (auto block = sequence.blocks.rbegin(); block != sequence.blocks.rend(); ++block) {
-    pool_.release(*block, last);
+  const BlockPool::Owner owner = owner_of(sequence);
+  for (auto i = static_cast<int32_t>(sequence.blocks.size()); i-- > 0;) {
+    pool_.release(sequence.blocks[static_cast<size_t>(i)], last,
+                  i < sequence.published ? owner : BlockPool::kNobody);
   }
   sequence.blocks.clear();
   promised_ -= sequence.blocks_promised;

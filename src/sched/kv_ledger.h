@@ -41,6 +41,7 @@ class KvLedger {
  private:
   friend struct SchedulerPeer;  // tests plant faults through it
   BlockHash root_of(const Sequence& sequence) const;
+  BlockPool::Owner owner_of(const Sequence& sequence) const;
   void extend_hashes(Sequence& sequence, int32_t blocks);
   PrefixIndex::BlockTokens tokens_of(const Sequence& sequence, int32_t block);
   void find_hits(Sequence& sequence, int32_t blocks_max);

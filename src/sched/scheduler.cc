@@ -81,6 +81,7 @@ void Scheduler::add(GenerateRequest request, int64_t now_ns, StepFrame& frame) {
   const GenerateRequest& spec = *state->spec;
   counters_.prompt_tokens += static_cast<int64_t>(spec.prompt.size());
 
+  state->cost = queue_demand(spec, outputs_, now_ns).tokens;
   state->choices.resize(n);
   for (size_t i = 0; i < n; ++i) {
     if (spec.finished[i]) continue;
@@ -96,6 +97,8 @@ void Scheduler::add(GenerateRequest request, int64_t now_ns, StepFrame& frame) {
   if (state->wants_scores() && spec.prompt.size() == 1) frame.prompts.push_back(state->scores);
   RequestState& added = *state;
   requests_.emplace(id, std::move(state));
+  added.share_tag = share_.arrive(spec.tenant, added.cost);
+  waiting_tokens_ += added.cost;
   ++waiting_requests_;
   for (const auto& sequence : added.choices) {
     if (!sequence) continue;
@@ -190,8 +193,13 @@ void Scheduler::end(Sequence& sequence) {
   RequestState& request = *sequence.request;
   // One choice at a time scores the prompt: the next one goes on where the results of this one end.
   if (ran) request.scores_planned = request.scores_received();
+  request.served += service_cost(0, static_cast<int64_t>(sequence.generated.size()));
   if (--request.open > 0) return;
-  if (!std::exchange(request.taken_up, true)) --waiting_requests_;
+  if (!std::exchange(request.taken_up, true)) {
+    --waiting_requests_;
+    waiting_tokens_ -= request.cost;
+  }
+  share_.leave(request.spec->tenant, request.cost, request.served);
   const auto it = requests_.find(request.spec->id);
   leaving_.push_back(std::move(it->second));
   requests_.erase(it);
@@ -249,6 +257,7 @@ void Scheduler::take_rows(Sequence& sequence, const FlightRows& rows, const Sequ
     ++counters_.drafted_steps;
     counters_.drafts += rows.sampled - 1;
   }
+  served_tokens_ += service_cost(rows.rows - rows.sampled, accepted);
 
   FinishReason finish = FinishReason::kNone;
   for (int32_t i = 0; i < accepted && finish == FinishReason::kNone; ++i) {
@@ -272,6 +281,9 @@ void Scheduler::take_rows(Sequence& sequence, const FlightRows& rows, const Sequ
     counters_.last_token_ns = now_ns;
   }
   kv_.publish(sequence);
+  if (finish == FinishReason::kStop || finish == FinishReason::kLength) {
+    outputs_.ended(static_cast<int64_t>(sequence.generated.size()));
+  }
   if (finish != FinishReason::kNone) {
     end(sequence);
   } else if (sequence.spec().params.max_tokens == 0 && sequence.computed >= sequence.prompt_length()) {
@@ -298,6 +310,7 @@ ReplicaStats Scheduler::stats() const {
   ReplicaStats stats = counters_;
   stats.running = static_cast<int32_t>(running_.size());
   stats.waiting = static_cast<int32_t>(waiting_.size());
+  stats.waiting_tokens = waiting_tokens_;
   stats.kv_blocks_used = kv_.pool().used();
   stats.kv_blocks_total = kv_.pool().total();
   return stats;

@@ -12,6 +12,8 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "protocol/replica_client.h"
+#include "sched/admission.h"
+#include "sched/fair_share.h"
 #include "sched/kv_ledger.h"
 #include "sched/policy.h"
 #include "sched/sequence.h"
@@ -30,6 +32,8 @@ struct SchedulerOptions {
   int32_t drafts = 0;      // speculative tokens per decode step, at most kDraftsMax
   bool prefix_caching = true;
   uint64_t hash_seed = 0;
+  ChunkLimits chunk{};
+  QueueLimits queue{};  // the engine loop's
   Policies policies = kDefaultPolicies;
 };
 
@@ -60,6 +64,11 @@ class Scheduler {
   int32_t tickets_in_flight() const { return static_cast<int32_t>(flights_.size()); }
   int32_t tickets_max() const;
   size_t waiting_requests() const;
+  // Service of what has not been taken up yet, and of all that was computed or found in the cache since the start.
+  int64_t waiting_tokens() const { return waiting_tokens_; }
+  int64_t served_tokens() const { return served_tokens_; }
+  int32_t free_slots() const { return static_cast<int32_t>(free_slots_.size()); }
+  const OutputEstimate& outputs() const { return outputs_; }
   // running, waiting (sequences), blocks and counters.
   ReplicaStats stats() const;
 
@@ -79,6 +88,8 @@ class Scheduler {
   struct Budget {
     int32_t rows;
     int32_t logit_rows;
+    bool decodes = false;      // the plan has some
+    int32_t prefill_cost = 0;  // of the prompts in it (sched/policy.h)
   };
 
   // Planning (scheduler_plan.cc).
@@ -92,6 +103,8 @@ class Scheduler {
   bool make_room(Sequence& sequence, int32_t positions, const StepPlan& plan);
   void preempt(Sequence& sequence);
   bool plan_rows(Sequence& sequence, int32_t rows_max, Budget& budget, StepPlan& plan);
+  // Rows that the policy gives to this prompt, which wants `wanted`.
+  int32_t chunk_of(const Sequence& sequence, int32_t wanted, const Budget& budget) const;
 
   void enqueue(Sequence& sequence);
   void take_rows(Sequence& sequence, const FlightRows& rows, const SequenceResult* given,
@@ -124,6 +137,10 @@ class Scheduler {
   uint64_t last_sequence_ = 0;
   uint64_t last_arrival_ = 0;
   size_t waiting_requests_ = 0;
+  FairShare share_;
+  OutputEstimate outputs_;
+  int64_t waiting_tokens_ = 0;
+  int64_t served_tokens_ = 0;
   ReplicaStats counters_;
 };
 

@@ -14,6 +14,7 @@ bool Scheduler::schedule(int64_t now_ns, StepPlan& plan) {
   Budget budget{options_.max_num_batched_tokens, options_.logit_rows_max};
   short_of_blocks_ = false;
   plan_decodes(budget, plan);
+  budget.decodes = !plan.sequences.empty();
   plan_prefills(budget, plan);
   admit_waiting(now_ns, budget, plan);
   if (plan.sequences.empty()) return false;
@@ -68,14 +69,13 @@ void Scheduler::plan_decodes(Budget& budget, StepPlan& plan) {
 }
 
 void Scheduler::plan_prefills(Budget& budget, StepPlan& plan) {
-  const int32_t decodes = options_.max_num_batched_tokens - budget.rows;
   order_.assign(running_.begin(), running_.end());
   std::sort(order_.begin(), order_.end(),
             [&](const Sequence* a, const Sequence* b) { return options_.policies.before(*a, *b); });
   for (Sequence* sequence : order_) {
     const int32_t wanted = sequence->rows_left(false);
     if (sequence->state != SequenceState::kRunning || wanted <= 1) continue;
-    const int32_t chunk = options_.policies.prefill_chunk(wanted, budget.rows, decodes);
+    const int32_t chunk = chunk_of(*sequence, wanted, budget);
     if (chunk <= 0 || !plan_rows(*sequence, chunk, budget, plan)) return;
   }
 }
@@ -121,7 +121,6 @@ bool Scheduler::waits_for_sibling(const Sequence& sequence) const {
 }
 
 void Scheduler::admit_waiting(int64_t now_ns, Budget& budget, StepPlan& plan) {
-  const int32_t decodes = options_.max_num_batched_tokens - budget.rows;
   size_t kept = 0;
   size_t next = 0;
   for (; next < waiting_.size(); ++next) {
@@ -131,15 +130,15 @@ void Scheduler::admit_waiting(int64_t now_ns, Budget& budget, StepPlan& plan) {
       waiting_[kept++] = &sequence;
       continue;
     }
-    const int32_t chunk = options_.policies.prefill_chunk(sequence.length(), budget.rows, decodes);
-    if (chunk <= 0) break;
+    if (chunk_of(sequence, sequence.length(), budget) <= 0) break;
     RequestState& request = *sequence.request;
     const bool scores = request.wants_scores() && request.scores_planned < sequence.prompt_length();
     const int32_t reuse_max = scores ? request.scores_planned - 1 : sequence.positions_max();
     const auto running = static_cast<int32_t>(running_.size());
     if (!kv_.admit(sequence, reuse_max, running, options_.policies.admit)) break;
     start(sequence, now_ns);
-    plan_rows(sequence, std::min(chunk, sequence.rows_left(false)), budget, plan);
+    const int32_t chunk = chunk_of(sequence, sequence.rows_left(false), budget);
+    if (chunk > 0) plan_rows(sequence, chunk, budget, plan);
   }
   waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(kept),
                  waiting_.begin() + static_cast<std::ptrdiff_t>(next));
@@ -155,13 +154,26 @@ void Scheduler::start(Sequence& sequence, int64_t now_ns) {
   if (!request.taken_up) {
     request.taken_up = true;
     --waiting_requests_;
+    waiting_tokens_ -= request.cost;
+    share_.take_up(request.share_tag);
   }
   if (sequence.started_ns == 0) {
     sequence.started_ns = now_ns;
     sequence.cached_prompt_tokens = std::min(sequence.computed, sequence.prompt_length());
     counters_.prefix_queries += sequence.prompt_length();
     counters_.prefix_hits += sequence.cached_prompt_tokens;
+    served_tokens_ += sequence.cached_prompt_tokens;
+    request.served += sequence.prompt_length();
   }
+}
+
+int32_t Scheduler::chunk_of(const Sequence& sequence, int32_t wanted, const Budget& budget) const {
+  return options_.policies.prefill_chunk({.wanted = wanted,
+                                          .budget = budget.rows,
+                                          .position = sequence.planned,
+                                          .decodes = budget.decodes,
+                                          .spent = budget.prefill_cost},
+                                         options_.chunk);
 }
 
 bool Scheduler::plan_rows(Sequence& sequence, int32_t rows_max, Budget& budget, StepPlan& plan) {
@@ -228,6 +240,7 @@ bool Scheduler::plan_rows(Sequence& sequence, int32_t rows_max, Budget& budget, 
     ++sequence.sampling;
     sequence.sampled_on_ranks = true;
   }
+  if (!decode) budget.prefill_cost += chunk_cost(first, rows, options_.chunk);
   budget.rows -= rows;
   budget.logit_rows -= out.sampled + out.scores;
   return true;

@@ -71,9 +71,12 @@ struct Sequence {
 struct RequestState {
   std::shared_ptr<const GenerateRequest> spec;
   uint64_t arrival = 0;
+  int64_t cost = 0;       // service that is expected (sched/fair_share.h)
+  int64_t share_tag = 0;  // where its tenant's share puts it
   int64_t submitted_ns = 0;
   std::vector<std::unique_ptr<Sequence>> choices;  // null: done and out of flight
   int32_t open = 0;                                // choices that are not finished
+  int64_t served = 0;                              // service that it has had
   bool taken_up = false;                           // a choice was admitted: no longer counts as waiting
   // Prompt logprobs: position of the next one to plan and to receive; the prompt's length when done.
   int32_t scores_planned = 1;

@@ -206,11 +206,11 @@ std::vector<Planted> planted_faults() {
   faults.push_back(nobody);
   Planted backwards{"last come, first served", "out of order", {}};
   backwards.policies.before = [](const Sequence& a, const Sequence& b) {
-    return by_priority_and_arrival(b, a);
+    return by_priority_and_share(b, a);
   };
   faults.push_back(backwards);
   Planted stuck{"prompts get no rows", "nothing runs although requests are open", {}};
-  stuck.policies.prefill_chunk = [](int32_t, int32_t, int32_t) { return 0; };
+  stuck.policies.prefill_chunk = [](const ChunkDemand&, const ChunkLimits&) { return 0; };
   faults.push_back(stuck);
   return faults;
 }

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "server/json_writer.h"
 
 namespace gantry {
@@ -78,6 +81,8 @@ HttpResponse error_response(int status, std::string_view message, const ErrorDet
   return response;
 }
 
+int retry_after_seconds(double wait_s) { return static_cast<int>(std::clamp(std::ceil(wait_s), 1.0, 60.0)); }
+
 int http_status(StatusCode code) {
   switch (code) {
     case StatusCode::kOk:
@@ -101,10 +106,12 @@ int http_status(StatusCode code) {
   return 500;
 }
 
-HttpResponse error_response(const Status& status, std::string_view request_id) {
+HttpResponse error_response(const Status& status, std::string_view request_id, int retry_after_seconds) {
   const bool unknown_model = status.code() == StatusCode::kNotFound && status.param() == "model";
   return error_response(http_status(status.code()), shown_message(status, request_id),
-                        {.param = status.param(), .code = unknown_model ? "model_not_found" : ""});
+                        {.param = status.param(),
+                         .code = unknown_model ? "model_not_found" : "",
+                         .retry_after_seconds = retry_after_seconds});
 }
 
 std::string error_body(const Status& status, std::string_view request_id) {

@@ -53,6 +53,11 @@ bool is_json(const std::string* content_type) {
                                                    [](char a, char b) { return (a | 0x20) == (b | 0x20); });
 }
 
+constexpr std::string_view kScheme = "bearer ";
+
+// Of a request that is authorized.
+std::string key_of(const RequestHead& head) { return head.find("authorization")->substr(kScheme.size()); }
+
 // Time that does not depend on where two keys differ.
 bool same_key(std::string_view given, std::string_view key) {
   unsigned difference = given.size() == key.size() ? 0 : 1;
@@ -117,7 +122,6 @@ bool ApiHandler::authorized(const RequestHead& head) const {
   if (options_.api_keys.empty()) return true;
   const std::string* field = head.find("authorization");
   if (field == nullptr) return false;
-  static constexpr std::string_view kScheme = "bearer ";
   if (field->size() <= kScheme.size() || !std::equal(kScheme.begin(), kScheme.end(), field->begin(),
                                                      [](char a, char b) { return a == (b | 0x20); })) {
     return false;
@@ -184,6 +188,8 @@ void ApiHandler::generate(const Exchange& exchange, Read read, MakeReply make_re
               auto spec = std::make_shared<GenerationSpec>(std::move(parsed).value());
               spec->arrival_ns = exchange->request().arrival_ns;
               spec->deadline_ns = deadline;
+              // Clients may name themselves at will; a key they cannot choose.
+              if (!options_.api_keys.empty()) spec->tenant = key_of(exchange->request().head);
               exchange->post([exchange, spec, make_reply, id_prefix] {
                 Generation::start(exchange, std::move(*spec), make_reply, id_prefix);
               });

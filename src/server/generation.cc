@@ -80,6 +80,7 @@ void Generation::open() {
     request.prompt = spec_.prompts[i].ids;
     request.params = spec_.params;
     request.cache_salt = spec_.cache_salt;
+    request.tenant = spec_.tenant;
     request.priority = spec_.priority;
     request.deadline_ns = spec_.deadline_ns;
     requests_.push_back(request.id);
@@ -263,7 +264,8 @@ void Generation::fail(int status, std::string_view message) {
 void Generation::fail(const Status& status) {
   end_metrics(RequestEnd::kError);
   close_all();
-  exchange_->respond(error_response(status, exchange_->request().id));
+  const int retry_after = retry_after_seconds(front_.replica().stats().queue_wait_s);
+  exchange_->respond(error_response(status, exchange_->request().id, retry_after));
 }
 
 void Generation::close_all() {

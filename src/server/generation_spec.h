@@ -32,6 +32,7 @@ struct GenerationSpec {
   bool starts_in_reasoning = false;  // the prompt ends inside <think>
   bool include_reasoning = true;
   std::string cache_salt;
+  std::string tenant;  // "user", or the API key where the server asks for one
   int32_t priority = 0;
   int64_t deadline_ns = 0;  // monotonic; 0 is none
   int64_t arrival_ns = 0;

@@ -40,6 +40,7 @@ TEST_F(ParametersTest, ReachTheEngine) {
   const SamplingParams& p = request.params;
   EXPECT_EQ(request.prompt, (std::vector<TokenId>{'h', 'i'}));
   EXPECT_EQ(request.cache_salt, "tenant");
+  EXPECT_EQ(request.tenant, "u");
   EXPECT_EQ(request.priority, -3);
   EXPECT_EQ(p.n, 2);
   EXPECT_EQ(p.max_tokens, 7);

@@ -164,8 +164,7 @@ void read_shared_fields(RequestFields& fields, GenerationSpec& spec) {
   fields.boolean("ignore_eos", params.ignore_eos);
   fields.boolean("return_token_ids", spec.return_token_ids);
   fields.integer("priority", std::numeric_limits<int32_t>::min(), kIntMax, spec.priority);
-  std::string user;
-  fields.string("user", limits::kUserBytesMax, user);
+  fields.string("user", limits::kUserBytesMax, spec.tenant);
   read_cache_salt(fields, spec);
   if (const Json* ids = fields.get("stop_token_ids")) {
     if (!ids->is_array()) {

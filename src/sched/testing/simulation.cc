@@ -37,6 +37,8 @@ SimulationOptions random_simulation(uint64_t seed) {
       percent(random, 30) ? 1 + s.drafts + between(random, 0, 8) : between(random, 16, 400);
   s.logit_rows_max = 1 + s.drafts + (percent(random, 30) ? between(random, 0, 4) : between(random, 8, 80));
   s.hash_seed = random();
+  if (percent(random, 40)) s.chunk.rows_beside_decodes = between(random, 1, 64);
+  if (percent(random, 50)) s.chunk.context_per_row = between(random, 1, 300);
   const int32_t admission = between(random, 0, 2);
   if (admission == 1) s.policies.admit = admit_if_it_can_end;
   if (admission == 2) s.policies.admit = admit_recklessly;
@@ -71,6 +73,7 @@ GenerateRequest Simulation::random_request() {
   while (static_cast<int32_t>(r.prompt.size()) < length)
     r.prompt.push_back(between(random_, 0, model_.vocab - 1));
   r.cache_salt = percent(random_, 20) ? "other" : "";
+  r.tenant = percent(random_, 30) ? "small" : percent(random_, 50) ? "flood" : "";
   r.priority = percent(random_, 20) ? between(random_, -1, 1) : 0;
   if (percent(random_, options_.deadline_percent)) r.deadline_ns = now_ns_ + between(random_, 0, 200);
   SamplingParams& p = r.params;

@@ -116,7 +116,7 @@ void Simulation::check_order(const StepPlan& plan) {
     for (const Sequence* running : peer_.running()) {
       if (running->id != start.sequence) continue;
       for (Sequence* waiting : peer_.waiting()) {
-        if (by_priority_and_arrival(*waiting, *running) && !peer_.waits_for_sibling(*waiting)) {
+        if (by_priority_and_share(*waiting, *running) && !peer_.waits_for_sibling(*waiting)) {
           fail("a sequence starts before one that was first");
         }
       }
@@ -199,7 +199,7 @@ void Simulation::check_books() {
   if (states_running != running.size()) fail("a running sequence is lost");
   const auto& waiting = peer_.waiting();
   for (size_t i = 1; i < waiting.size(); ++i) {
-    if (!by_priority_and_arrival(*waiting[i - 1], *waiting[i])) fail("the queue is out of order");
+    if (!by_priority_and_share(*waiting[i - 1], *waiting[i])) fail("the queue is out of order");
   }
 }
 
