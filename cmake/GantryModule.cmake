@@ -22,6 +22,6 @@ function(gantry_module name)
     target_link_libraries(${name}_test PRIVATE gantry_options gantry_${name} ${ARG_TEST_DEPS} GTest::gmock
                                                GTest::gtest_main)
     add_test(NAME ${name} COMMAND ${name}_test)
-    set_tests_properties(${name} PROPERTIES TIMEOUT 600 ENVIRONMENT "GANTRY_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
+    set_tests_properties(${name} PROPERTIES TIMEOUT 1500 ENVIRONMENT "GANTRY_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
   endif()
 endfunction()
