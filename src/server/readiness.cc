@@ -15,6 +15,17 @@ struct Readiness::Shared {
   std::mutex mutex;
   std::map<const LoadedModel*, Running> running;
   std::vector<std::function<void()>> waiting;
+
+  // The model's request has ended, or never began. Who waits is told once none is under way any more.
+  void end(const LoadedModel* model) {
+    std::vector<std::function<void()>> told;
+    {
+      const std::lock_guard lock(mutex);
+      running.erase(model);
+      if (running.empty()) told.swap(waiting);
+    }
+    for (const auto& fn : told) fn();
+  }
 };
 
 // The owner of a one-token request.
@@ -24,15 +35,7 @@ class Readiness::Probe : public StreamSink {
   void on_prompt_logprobs(PromptLogprobs&& /*logprobs*/) override {}
   void on_token(TokenEvent&& event) override {
     if (event.finish == FinishReason::kNone) return;
-    const auto shared = shared_.lock();
-    if (!shared) return;
-    std::vector<std::function<void()>> waiting;
-    {
-      const std::lock_guard lock(shared->mutex);
-      shared->running.erase(model_);
-      waiting.swap(shared->waiting);
-    }
-    for (const auto& fn : waiting) fn();
+    if (const auto shared = shared_.lock()) shared->end(model_);
   }
 
  private:
@@ -104,9 +107,7 @@ bool Readiness::probe(std::function<void()> changed) {
   for (auto& [model, request] : wanted) {
     const Status status =
         model->served.front->open(std::move(request), std::make_shared<Probe>(shared_, model.get()));
-    if (status.ok()) continue;
-    const std::lock_guard lock(shared_->mutex);
-    shared_->running.erase(model.get());
+    if (!status.ok()) shared_->end(model.get());
   }
   return asked;
 }

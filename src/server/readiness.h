@@ -25,8 +25,8 @@ class Readiness {
   };
   // What is known now.
   State state() const;
-  // Asks idle models for a token; `changed` runs on some thread whenever one of them answered. False if no
-  // answer is to be waited for.
+  // Asks idle models for a token; `changed` runs once, on some thread, perhaps before this returns, when all
+  // that were asked have answered or failed to. False if no answer is to be waited for.
   bool probe(std::function<void()> changed);
 
  private:

@@ -130,6 +130,22 @@ TEST_F(RoutesTest, ReadyMeansATokenJustNow) {
   EXPECT_EQ(get("/ready").status, 503);
 }
 
+TEST_F(RoutesTest, ReadyWaitsForTheSlowerOfTwoModels) {
+  FakeReplica slow({.model_id = "slow", .max_model_len = kContext, .vocab_size = kVocab},
+                   [](const GenerateRequest&, int32_t, int32_t) { return 'x'; });
+  slow.hold(true);
+  Front slow_front(slow);
+  ASSERT_TRUE(server_->models().add("org/slow").ok());
+  ASSERT_TRUE(server_->models().publish({.id = "org/slow", .front = &slow_front}).ok());
+  TestClient client(server_->port());
+  client.get("/ready");
+  ASSERT_TRUE(eventually([&] { return slow.submitted() == 1 && replica_->stats().generated_tokens == 1; }));
+  ASSERT_TRUE(eventually([&] { return front_->open_streams() == 0; }));  // the faster one has answered
+  ASSERT_TRUE(slow.step_once());
+  EXPECT_EQ(client.answer().status, 200);
+  server_.reset();  // before the second front
+}
+
 TEST_F(RoutesTest, NotReadyWhileNothingIsGenerated) {
   replica_->hold(true);
   const TestAnswer answer = get("/ready");

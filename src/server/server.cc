@@ -56,10 +56,11 @@ bool Server::wait_until_ready(std::chrono::milliseconds limit) {
       signal->changed.notify_all();
     });
     std::unique_lock lock(signal->mutex);
-    const auto until =
-        asked ? end : std::min(end, std::chrono::steady_clock::now() + std::chrono::milliseconds(50));
-    signal->changed.wait_until(lock, until, [&] { return signal->rung; });
+    if (asked) signal->changed.wait_until(lock, end, [&] { return signal->rung; });
     signal->rung = false;
+    // A model that refuses is not asked again at once.
+    const auto next = std::min(end, std::chrono::steady_clock::now() + std::chrono::milliseconds(50));
+    signal->changed.wait_until(lock, next, [&] { return readiness.state().ready; });
     if (std::chrono::steady_clock::now() >= end) return readiness.state().ready;
   }
   return true;
