@@ -40,17 +40,21 @@ __device__ __forceinline__ float block_sum(float value) {
   return total;
 }
 
+// What RMSNorm scales the row by; 1 without a norm. Params: weight, cols, eps.
+template <typename Params>
+__device__ __forceinline__ float norm_factor(const Params& p, const float* x) {
+  if (p.weight == nullptr) return 1.0f;
+  float squares = 0.0f;
+  for (int64_t i = threadIdx.x; i < p.cols; i += kThreads) squares = fmaf(x[i], x[i], squares);
+  return 1.0f / sqrtf(block_sum(squares) / static_cast<float>(p.cols) + p.eps);
+}
+
 __global__ __launch_bounds__(kThreads) void norm_rows_kernel(const __grid_constant__ NormRowsParams p) {
   let_next_kernel_start();
   wait_for_previous_kernel();
   const int64_t row = blockIdx.x;
   const float* x = p.x + (p.index != nullptr ? p.index[row] : row) * p.stride;
-  float factor = 1.0f;
-  if (p.weight != nullptr) {
-    float squares = 0.0f;
-    for (int64_t i = threadIdx.x; i < p.cols; i += kThreads) squares = fmaf(x[i], x[i], squares);
-    factor = 1.0f / sqrtf(block_sum(squares) / static_cast<float>(p.cols) + p.eps);
-  }
+  const float factor = norm_factor(p, x);
   const int64_t cols = p.bf16 != nullptr ? p.bf16_stride : p.cols;
   for (int64_t i = threadIdx.x; i < cols; i += kThreads) {
     float value = i < p.cols ? x[i] : 0.0f;
@@ -83,12 +87,7 @@ __global__ __launch_bounds__(kThreads) void quantize_rows_kernel(
   wait_for_previous_kernel();
   const int64_t row = blockIdx.x;
   const float* x = p.x + (p.index != nullptr ? p.index[row] : row) * p.stride;
-  float factor = 1.0f;
-  if (p.weight != nullptr) {
-    float squares = 0.0f;
-    for (int64_t i = threadIdx.x; i < p.cols; i += kThreads) squares = fmaf(x[i], x[i], squares);
-    factor = 1.0f / sqrtf(block_sum(squares) / static_cast<float>(p.cols) + p.eps);
-  }
+  const float factor = norm_factor(p, x);
   for (int64_t group = threadIdx.x / 32; group < p.cols / kGroup; group += kThreads / 32) {
     const int64_t at = group * kGroup + threadIdx.x % 32 * 4;
     float4 v = *reinterpret_cast<const float4*>(x + at);
