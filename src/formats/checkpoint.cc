@@ -9,41 +9,31 @@
 namespace gantry {
 namespace {
 
-class CheckpointSource : public WeightSource {
+class FileSource : public CheckpointSource {
  public:
-  explicit CheckpointSource(Checkpoint checkpoint) : checkpoint_(std::move(checkpoint)) {}
+  explicit FileSource(Checkpoint checkpoint) : CheckpointSource(std::move(checkpoint)) {}
 
-  const nlohmann::json& config() const override { return checkpoint_.config; }
-  const nlohmann::json& generation_config() const override { return checkpoint_.generation_config; }
-  const VocabSpec* vocab() const override { return checkpoint_.vocab ? &*checkpoint_.vocab : nullptr; }
-  const std::string& path() const override { return checkpoint_.path; }
-  const std::vector<WeightInfo>& weights() const override { return checkpoint_.weights; }
-  const WeightInfo* find(std::string_view name) const override {
-    return find_weight(checkpoint_.weights, name);
-  }
   Status read(const WeightInfo& info, std::span<std::byte> out) const override {
     GANTRY_CHECK(out.size() == info.view.bytes()) << info.name;
     if (out.empty()) return {};
     const auto* data = static_cast<const std::byte*>(info.view.data);
     const auto after = std::upper_bound(
-        checkpoint_.files.begin(), checkpoint_.files.end(), data,
+        checkpoint().files.begin(), checkpoint().files.end(), data,
         [](const std::byte* address, const auto& file) { return address < file->bytes().data(); });
-    GANTRY_CHECK(after != checkpoint_.files.begin()) << info.name << " lies in no file";
+    GANTRY_CHECK(after != checkpoint().files.begin()) << info.name << " lies in no file";
     const MappedFile& file = **std::prev(after);
     return file.read(static_cast<uint64_t>(data - file.bytes().data()), out);
   }
   Status check_unchanged() const override {
-    for (const auto& file : checkpoint_.files) GANTRY_RETURN_IF_ERROR(file->check_unchanged());
+    for (const auto& file : checkpoint().files) GANTRY_RETURN_IF_ERROR(file->check_unchanged());
     return {};
   }
-
- private:
-  Checkpoint checkpoint_;
 };
 
 }  // namespace
 
-const WeightInfo* find_weight(const std::vector<WeightInfo>& weights, std::string_view name) {
+const WeightInfo* CheckpointSource::find(std::string_view name) const {
+  const std::vector<WeightInfo>& weights = checkpoint_.weights;
   const auto found =
       std::lower_bound(weights.begin(), weights.end(), name,
                        [](const WeightInfo& info, std::string_view n) { return info.name < n; });
@@ -62,7 +52,7 @@ Result<std::unique_ptr<WeightSource>> make_weight_source(Checkpoint checkpoint) 
   }
   std::sort(checkpoint.files.begin(), checkpoint.files.end(),
             [](const auto& a, const auto& b) { return a->bytes().data() < b->bytes().data(); });
-  return std::unique_ptr<WeightSource>(new CheckpointSource(std::move(checkpoint)));
+  return std::unique_ptr<WeightSource>(new FileSource(std::move(checkpoint)));
 }
 
 }  // namespace gantry

@@ -23,8 +23,24 @@ struct Checkpoint {
   std::vector<std::shared_ptr<const MappedFile>> files;
 };
 
-// In weights sorted by name; null if absent.
-const WeightInfo* find_weight(const std::vector<WeightInfo>& weights, std::string_view name);
+// All of a WeightSource but where the bytes come from.
+class CheckpointSource : public WeightSource {
+ public:
+  const nlohmann::json& config() const override { return checkpoint_.config; }
+  const nlohmann::json& generation_config() const override { return checkpoint_.generation_config; }
+  const VocabSpec* vocab() const override { return checkpoint_.vocab ? &*checkpoint_.vocab : nullptr; }
+  const std::string& path() const override { return checkpoint_.path; }
+  const std::vector<WeightInfo>& weights() const override { return checkpoint_.weights; }
+  const WeightInfo* find(std::string_view name) const override;
+
+ protected:
+  // The weights are sorted by name.
+  explicit CheckpointSource(Checkpoint checkpoint) : checkpoint_(std::move(checkpoint)) {}
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+
+ private:
+  Checkpoint checkpoint_;
+};
 
 // Sorts the weights by name; refuses a name that is there twice (kDataLoss).
 Result<std::unique_ptr<WeightSource>> make_weight_source(Checkpoint checkpoint);

@@ -57,26 +57,10 @@ void fill_with(std::span<std::byte> out, Convert&& make) {
   }
 }
 
-class DummySource : public WeightSource {
+class DummySource : public CheckpointSource {
  public:
-  DummySource(Checkpoint checkpoint, const std::vector<CheckpointTensor>& tensors)
-      : checkpoint_(std::move(checkpoint)) {
-    for (const CheckpointTensor& tensor : tensors) {
-      checkpoint_.weights.push_back(
-          {tensor.name, {nullptr, tensor.dtype, tensor.shape}, checkpoint_.path + " (dummy)"});
-    }
-    std::sort(checkpoint_.weights.begin(), checkpoint_.weights.end(),
-              [](const WeightInfo& a, const WeightInfo& b) { return a.name < b.name; });
-  }
+  explicit DummySource(Checkpoint checkpoint) : CheckpointSource(std::move(checkpoint)) {}
 
-  const nlohmann::json& config() const override { return checkpoint_.config; }
-  const nlohmann::json& generation_config() const override { return checkpoint_.generation_config; }
-  const VocabSpec* vocab() const override { return checkpoint_.vocab ? &*checkpoint_.vocab : nullptr; }
-  const std::string& path() const override { return checkpoint_.path; }
-  const std::vector<WeightInfo>& weights() const override { return checkpoint_.weights; }
-  const WeightInfo* find(std::string_view name) const override {
-    return find_weight(checkpoint_.weights, name);
-  }
   Status read(const WeightInfo& info, std::span<std::byte> out) const override {
     GANTRY_CHECK(out.size() == info.view.bytes()) << info.name;
     Random random(info.name);
@@ -102,9 +86,6 @@ class DummySource : public WeightSource {
         return {};
     }
   }
-
- private:
-  Checkpoint checkpoint_;
 };
 
 }  // namespace
@@ -115,8 +96,13 @@ Result<std::unique_ptr<WeightSource>> open_dummy_weights(const std::string& fold
   if (!config.ok()) return config.status().with_context(folder);
   const auto format = parse_weight_format(checkpoint.config, *config);
   if (!format.ok()) return format.status().with_context(folder);
-  return std::unique_ptr<WeightSource>(
-      std::make_unique<DummySource>(std::move(checkpoint), checkpoint_tensors(*config, *format)));
+  for (const CheckpointTensor& tensor : checkpoint_tensors(*config, *format)) {
+    checkpoint.weights.push_back(
+        {tensor.name, {nullptr, tensor.dtype, tensor.shape}, checkpoint.path + " (dummy)"});
+  }
+  std::sort(checkpoint.weights.begin(), checkpoint.weights.end(),
+            [](const WeightInfo& a, const WeightInfo& b) { return a.name < b.name; });
+  return std::unique_ptr<WeightSource>(std::make_unique<DummySource>(std::move(checkpoint)));
 }
 
 }  // namespace gantry
