@@ -25,8 +25,9 @@ struct alignas(64) Counter {
 
 // What a rank shows to all others.
 struct alignas(64) RankState {
-  Word pid{0};      // 0 until the rank has attached
-  Counter arrived;  // exchanges that the rank's data lies ready for
+  Word pid{0};                               // 0 until the rank has attached
+  std::array<char, kReasonBytesMax> reason;  // of the rank's abort(), whole before the rank may win `aborted`
+  Counter arrived;                           // exchanges that the rank's data lies ready for
 };
 
 // One direction between two ranks: chunk i lies in slot i % 2.
@@ -38,8 +39,7 @@ struct alignas(64) Channel {
 struct Header {
   uint64_t magic;
   uint32_t ranks;
-  Word aborted{0};  // 0 no, 1 the reason is being written, 2 it stands
-  std::array<char, kReasonBytesMax> reason;
+  Word aborted{0};  // 1 + the rank whose reason stands, or 0
   std::array<RankState, kRanksMax> states;
 };
 

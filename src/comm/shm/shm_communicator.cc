@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -139,14 +141,16 @@ class ShmCommunicator final : public Communicator {
   }
 
   void abort(std::string_view reason) override {
-    shm::Header& header = segment_->header();
+    // The text is written once and before it can be chosen, so whoever sees the abort sees all of its reason.
+    if (aborting_.exchange(true)) return;
+    std::array<char, shm::kReasonBytesMax>& text = state(rank_).reason;
+    const size_t bytes = std::min(reason.size(), text.size() - 1);
+    std::memcpy(text.data(), reason.data(), bytes);
+    text[bytes] = '\0';
     uint32_t none = 0;
-    if (!header.aborted.compare_exchange_strong(none, 1)) return;
-    const size_t bytes = std::min(reason.size(), header.reason.size() - 1);
-    std::memcpy(header.reason.data(), reason.data(), bytes);
-    header.reason[bytes] = '\0';
-    header.aborted.store(2);
-    wake_everyone();
+    if (segment_->header().aborted.compare_exchange_strong(none, static_cast<uint32_t>(rank_) + 1)) {
+      wake_everyone();
+    }
   }
 
  private:
@@ -211,11 +215,9 @@ class ShmCommunicator final : public Communicator {
 
   bool aborted() const { return segment_->header().aborted.load(std::memory_order_acquire) != 0; }
   Status abort_status() const {
-    const shm::Header& header = segment_->header();
-    // Between 1 and 2 the aborting rank is writing a short text; if it died there, the text is empty.
-    const bool stands = header.aborted.load() == 2;
+    const uint32_t rank = segment_->header().aborted.load(std::memory_order_acquire) - 1;
     return unavailable(std::string("the group of ranks was aborted: ") +
-                       (stands ? header.reason.data() : "no reason given"));
+                       segment_->header().states[rank].reason.data());
   }
 
   void wake_everyone() {
@@ -237,7 +239,8 @@ class ShmCommunicator final : public Communicator {
   uint32_t exchanges_ = 0;
   std::vector<uint32_t> sent_;   // chunks, by peer
   std::vector<uint32_t> taken_;  // chunks, by peer
-  std::vector<int> processes_;   // pidfds, opened when a peer is first looked at
+  std::atomic<bool> aborting_{false};
+  std::vector<int> processes_;  // pidfds, opened when a peer is first looked at
 };
 
 }  // namespace
