@@ -4,6 +4,8 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <bit>
+#include <utility>
 
 namespace gantry {
 namespace {
@@ -15,9 +17,10 @@ BlockHash hash_of(std::span<const std::byte> bytes, uint64_t seed) {
 
 }  // namespace
 
-PrefixIndex::PrefixIndex(int32_t blocks, uint64_t seed) : seed_(seed), entries_(static_cast<size_t>(blocks)) {
-  by_hash_.reserve(entries_.size());
-}
+PrefixIndex::PrefixIndex(int32_t blocks, uint64_t seed)
+    : seed_(seed),
+      entries_(static_cast<size_t>(blocks)),
+      buckets_(std::bit_ceil(static_cast<size_t>(blocks) + 1), kNone) {}
 
 BlockHash PrefixIndex::root(std::string_view salt) const {
   return hash_of(std::as_bytes(std::span(salt)), seed_);
@@ -34,24 +37,34 @@ BlockHash PrefixIndex::chain(const BlockHash& parent, BlockTokens tokens) const 
   return hash_of(std::as_bytes(std::span(&link, 1)), seed_);
 }
 
+int32_t PrefixIndex::lookup(const BlockHash& hash) const {
+  int32_t block = buckets_[bucket(hash)];
+  while (block != kNone && entries_[static_cast<size_t>(block)].hash != hash) {
+    block = entries_[static_cast<size_t>(block)].next;
+  }
+  return block;
+}
+
 std::optional<BlockId> PrefixIndex::find(const BlockHash& hash, const BlockHash& parent,
                                          BlockTokens tokens) const {
-  const auto it = by_hash_.find(hash);
-  if (it == by_hash_.end()) return std::nullopt;
-  const Entry& entry = entries_[static_cast<size_t>(it->second.value)];
+  const int32_t block = lookup(hash);
+  if (block == kNone) return std::nullopt;
+  const Entry& entry = entries_[static_cast<size_t>(block)];
   if (entry.parent != parent || !std::equal(tokens.begin(), tokens.end(), entry.tokens.begin())) {
     return std::nullopt;
   }
-  return it->second;
+  return BlockId{block};
 }
 
 bool PrefixIndex::publish(const BlockHash& hash, const BlockHash& parent, BlockTokens tokens, BlockId block) {
-  if (!by_hash_.try_emplace(hash, block).second) return false;
+  if (lookup(hash) != kNone) return false;
   Entry& entry = entries_[static_cast<size_t>(block.value)];
   entry.hash = hash;
   entry.parent = parent;
   std::copy(tokens.begin(), tokens.end(), entry.tokens.begin());
   entry.published = true;
+  entry.next = std::exchange(buckets_[bucket(hash)], block.value);
+  ++size_;
   return true;
 }
 
@@ -59,7 +72,10 @@ void PrefixIndex::forget(BlockId block) {
   Entry& entry = entries_[static_cast<size_t>(block.value)];
   if (!entry.published) return;
   entry.published = false;
-  by_hash_.erase(entry.hash);
+  int32_t* link = &buckets_[bucket(entry.hash)];
+  while (*link != block.value) link = &entries_[static_cast<size_t>(*link)].next;
+  *link = entry.next;
+  --size_;
 }
 
 }  // namespace gantry

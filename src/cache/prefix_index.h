@@ -8,7 +8,6 @@
 #include <optional>
 #include <span>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "base/ids.h"
@@ -22,7 +21,7 @@ struct BlockHash {
   bool operator==(const BlockHash&) const = default;
 };
 
-// Not thread-safe: the scheduler's.
+// Not thread-safe: the scheduler's. Sized once: no call allocates.
 class PrefixIndex {
  public:
   using BlockTokens = std::span<const TokenId, limits::kKvBlockTokens>;
@@ -41,21 +40,26 @@ class PrefixIndex {
   bool publish(const BlockHash& hash, const BlockHash& parent, BlockTokens tokens, BlockId block);
   // The block is about to be overwritten.
   void forget(BlockId block);
-  size_t size() const { return by_hash_.size(); }
+  // The block can be found.
+  bool holds(BlockId block) const { return entries_[static_cast<size_t>(block.value)].published; }
+  size_t size() const { return size_; }
 
  private:
-  struct Hasher {
-    size_t operator()(const BlockHash& hash) const { return static_cast<size_t>(hash.low); }
-  };
+  static constexpr int32_t kNone = -1;
   struct Entry {
     BlockHash hash;
     BlockHash parent;
     std::array<TokenId, limits::kKvBlockTokens> tokens{};
+    int32_t next = kNone;  // block of the same bucket
     bool published = false;
   };
+  size_t bucket(const BlockHash& hash) const { return hash.low & (buckets_.size() - 1); }
+  int32_t lookup(const BlockHash& hash) const;
+
   uint64_t seed_;
-  std::vector<Entry> entries_;  // by block
-  std::unordered_map<BlockHash, BlockId, Hasher> by_hash_;
+  std::vector<Entry> entries_;    // by block
+  std::vector<int32_t> buckets_;  // first block by the hash's low bits; a power of two
+  size_t size_ = 0;
 };
 
 }  // namespace gantry

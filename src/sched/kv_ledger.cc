@@ -23,9 +23,9 @@ BlockHash KvLedger::root_of(const Sequence& sequence) const {
   return index_.root("r" + std::to_string(sequence.request->arrival));
 }
 
-BlockPool::Owner KvLedger::owner_of(const Sequence& sequence) const {
+BlockPool::Owner KvLedger::owner_of(const GenerateRequest& request) const {
   // Never kNobody.
-  return prefix_caching_ ? index_.root("t" + sequence.spec().tenant).low | 1 : BlockPool::kNobody;
+  return prefix_caching_ ? index_.root("t" + request.tenant).low | 1 : BlockPool::kNobody;
 }
 
 PrefixIndex::BlockTokens KvLedger::tokens_of(const Sequence& sequence, int32_t block) {
@@ -61,7 +61,8 @@ bool KvLedger::admit(Sequence& sequence, int32_t reuse_max, int32_t running,
   demand.known = blocks_for(std::min(sequence.length(), sequence.positions_max())) - hits;
   demand.most = blocks_for(sequence.positions_max()) - hits;
   // Nobody who runs needs what others' caches hold, unless nothing else runs.
-  const int32_t kept = running > 0 && prefix_caching_ ? pool_.kept_for_others(owner_of(sequence)) : 0;
+  const int32_t kept =
+      running > 0 && prefix_caching_ ? pool_.kept_for_others(sequence.request->block_owner) : 0;
   const int32_t promise = policy(demand, {pool_.available() - kept, promised_, running});
   if (promise == kNotNow) return false;
   for (const BlockId block : hits_) pool_.retain(block);
@@ -84,7 +85,7 @@ bool KvLedger::grow(Sequence& sequence, int32_t positions) {
   const int32_t own = std::min(wanted, sequence.blocks_promised);
   if (wanted > pool_.available() || wanted - own > pool_.available() - promised_) return false;
   for (int32_t i = 0; i < wanted; ++i) {
-    const auto block = pool_.allocate();
+    const auto block = pool_.allocate(sequence.request->block_owner);
     index_.forget(*block);
     sequence.blocks.push_back(*block);
   }
@@ -108,10 +109,9 @@ void KvLedger::publish(Sequence& sequence) {
 void KvLedger::release(Sequence& sequence) {
   const Ticket last = sequence.in_flight > 0 ? sequence.last_ticket : Ticket{};
   // The end of a prefix is evicted before its beginning.
-  const BlockPool::Owner owner = owner_of(sequence);
-  for (auto i = static_cast<int32_t>(sequence.blocks.size()); i-- > 0;) {
-    pool_.release(sequence.blocks[static_cast<size_t>(i)], last,
-                  i < sequence.published ? owner : BlockPool::kNobody);
+  for (size_t i = sequence.blocks.size(); i-- > 0;) {
+    const BlockId block = sequence.blocks[i];
+    pool_.release(block, last, index_.holds(block) ? sequence.request->block_owner : BlockPool::kNobody);
   }
   sequence.blocks.clear();
   promised_ -= sequence.blocks_promised;

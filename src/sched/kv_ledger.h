@@ -18,6 +18,8 @@ class KvLedger {
   // Without `prefix_caching` only the choices of one request share blocks.
   KvLedger(int32_t blocks, bool prefix_caching, uint64_t hash_seed);
 
+  // Whom the blocks of its sequences belong to.
+  BlockPool::Owner owner_of(const GenerateRequest& request) const;
   // If the policy agrees: takes the leading full blocks that are cached (but never the last known token's,
   // nor any at or after `reuse_max` positions), promises what the policy says, and sets computed and planned
   // past the hits.
@@ -41,7 +43,6 @@ class KvLedger {
  private:
   friend struct SchedulerPeer;  // tests plant faults through it
   BlockHash root_of(const Sequence& sequence) const;
-  BlockPool::Owner owner_of(const Sequence& sequence) const;
   void extend_hashes(Sequence& sequence, int32_t blocks);
   PrefixIndex::BlockTokens tokens_of(const Sequence& sequence, int32_t block);
   void find_hits(Sequence& sequence, int32_t blocks_max);

@@ -81,6 +81,7 @@ void Scheduler::add(GenerateRequest request, int64_t now_ns, StepFrame& frame) {
   const GenerateRequest& spec = *state->spec;
   counters_.prompt_tokens += static_cast<int64_t>(spec.prompt.size());
 
+  state->block_owner = kv_.owner_of(spec);
   state->cost = queue_demand(spec, outputs_, now_ns).tokens;
   state->choices.resize(n);
   for (size_t i = 0; i < n; ++i) {

@@ -151,8 +151,8 @@ void Scheduler::start(Sequence& sequence, int64_t now_ns) {
   sequence.state = SequenceState::kRunning;
   running_.push_back(&sequence);
   RequestState& request = *sequence.request;
-  if (!request.taken_up) {
-    request.taken_up = true;
+  const bool first_choice = !std::exchange(request.taken_up, true);
+  if (first_choice) {
     --waiting_requests_;
     waiting_tokens_ -= request.cost;
     share_.take_up(request.share_tag);
@@ -162,8 +162,13 @@ void Scheduler::start(Sequence& sequence, int64_t now_ns) {
     sequence.cached_prompt_tokens = std::min(sequence.computed, sequence.prompt_length());
     counters_.prefix_queries += sequence.prompt_length();
     counters_.prefix_hits += sequence.cached_prompt_tokens;
-    served_tokens_ += sequence.cached_prompt_tokens;
-    request.served += sequence.prompt_length();
+    // The choices share one prompt: the others are charged what they compute of it.
+    if (first_choice) {
+      served_tokens_ += sequence.cached_prompt_tokens;
+      request.served += sequence.prompt_length();
+    } else {
+      request.served += sequence.prompt_length() - sequence.cached_prompt_tokens;
+    }
   }
 }
 

@@ -11,22 +11,6 @@ bool contains(const std::vector<TokenId>& ids, TokenId id) {
 
 }  // namespace
 
-const GenerateRequest& Sequence::spec() const { return *request->spec; }
-
-int32_t Sequence::prompt_length() const { return static_cast<int32_t>(spec().prompt.size()); }
-
-int32_t Sequence::length() const { return prompt_length() + static_cast<int32_t>(generated.size()); }
-
-TokenId Sequence::token(int32_t position) const {
-  const int32_t prompt = prompt_length();
-  return position < prompt ? spec().prompt[static_cast<size_t>(position)]
-                           : generated[static_cast<size_t>(position - prompt)];
-}
-
-int32_t Sequence::positions_max() const {
-  return prompt_length() + std::max(spec().params.max_tokens, 1) - 1;
-}
-
 int32_t Sequence::rows_left(bool lookahead) const {
   if (sampling == 0) return length() - planned;
   // The token being sampled follows all that is planned; a second one may not be awaited.

@@ -1,12 +1,14 @@
 // One choice of one request inside the engine, and what its choices share.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "base/ids.h"
+#include "cache/block_pool.h"
 #include "cache/prefix_index.h"
 #include "protocol/replica_client.h"
 
@@ -50,13 +52,17 @@ struct Sequence {
   int64_t first_token_ns = 0;  // first token since submit()
   bool announced = false;      // its first event has been sent
 
-  const GenerateRequest& spec() const;
-  int32_t prompt_length() const;
+  inline const GenerateRequest& spec() const;
+  int32_t prompt_length() const { return static_cast<int32_t>(spec().prompt.size()); }
   // Tokens known now.
-  int32_t length() const;
-  TokenId token(int32_t position) const;
+  int32_t length() const { return prompt_length() + static_cast<int32_t>(generated.size()); }
+  TokenId token(int32_t position) const {
+    const int32_t prompt = prompt_length();
+    return position < prompt ? spec().prompt[static_cast<size_t>(position)]
+                             : generated[static_cast<size_t>(position - prompt)];
+  }
   // Positions that are ever computed: the last token of max_tokens is not fed back.
-  int32_t positions_max() const;
+  int32_t positions_max() const { return prompt_length() + std::max(spec().params.max_tokens, 1) - 1; }
   // Rows that could be planned now, `lookahead` counting the token that is being sampled as one.
   int32_t rows_left(bool lookahead) const;
 
@@ -71,6 +77,7 @@ struct Sequence {
 struct RequestState {
   std::shared_ptr<const GenerateRequest> spec;
   uint64_t arrival = 0;
+  BlockPool::Owner block_owner = BlockPool::kNobody;
   int64_t cost = 0;       // service that is expected (sched/fair_share.h)
   int64_t share_tag = 0;  // where its tenant's share puts it
   int64_t submitted_ns = 0;
@@ -85,5 +92,7 @@ struct RequestState {
   bool wants_scores() const { return spec->params.prompt_logprobs >= 0; }
   int32_t scores_received() const { return static_cast<int32_t>(scores.tokens.size()) + 1; }
 };
+
+const GenerateRequest& Sequence::spec() const { return *request->spec; }
 
 }  // namespace gantry

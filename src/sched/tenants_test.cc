@@ -28,7 +28,7 @@ class TenantsTest : public testing::Test {
   }
 
   // Prompts of one `text` begin with the same tokens, as far as they go.
-  uint64_t add(const std::string& tenant, int32_t prompt, int32_t output, uint64_t text) {
+  uint64_t add(const std::string& tenant, int32_t prompt, int32_t output, uint64_t text, int32_t n = 1) {
     GenerateRequest r;
     r.id = RequestId{++last_id_};
     r.tenant = tenant;
@@ -36,6 +36,7 @@ class TenantsTest : public testing::Test {
       r.prompt.push_back(
           static_cast<TokenId>(SimulatedModel::mix(text * 4096 + static_cast<uint64_t>(i)) % 48));
     }
+    r.params.n = n;
     r.params.max_tokens = output;
     r.params.ignore_eos = true;
     scheduler_.add(std::move(r), 0, frame_);
@@ -131,6 +132,24 @@ TEST_F(TenantsTest, ATenantAloneUsesTheWholeCache) {
     together = std::max(together, scheduler_.stats().running);
   }
   EXPECT_EQ(together, 3) << "39 of 40 blocks";
+}
+
+// Four choices compute the prompt once, and its last, unfinished block each.
+TEST_F(TenantsTest, TheChoicesOfARequestAreChargedOnePrompt) {
+  std::map<int32_t, std::vector<uint64_t>> asked;  // by n
+  uint64_t text = 1000;
+  for (int round = 0; round < 600; ++round) {
+    for (const int32_t n : {1, 4}) {
+      std::vector<uint64_t>& of_n = asked[n];
+      while (of_n.size() < 3 || ended_.contains(of_n[of_n.size() - 3])) {
+        of_n.push_back(add(n == 1 ? "one" : "four", 5 * limits::kKvBlockTokens, 1, text++, n));
+      }
+    }
+    ASSERT_NO_FATAL_FAILURE(step());
+  }
+  EXPECT_GT(asked[4].size(), 50u);
+  EXPECT_NEAR(static_cast<double>(asked[4].size()) / static_cast<double>(asked[1].size()),
+              322.0 / (322 + 3 * (2 + 64)), 0.1);
 }
 
 TEST(FairShare, AnIdleTenantSavesNothingUp) {
