@@ -68,7 +68,7 @@ Status EngineLoop::submit(GenerateRequest request) {
     if (draining_ || stop_) return unavailable("the replica is shutting down");
     const int64_t now = monotonic_ns();
     const QueueDemand demand = queue_demand(request, outputs_, now);
-    GANTRY_RETURN_IF_ERROR(admit_to_queue(queue_state(), limits_, demand));
+    if (!request.admitted) GANTRY_RETURN_IF_ERROR(admit_to_queue(queue_state(), limits_, demand));
     ++inbox_requests_;
     inbox_tokens_ += demand.tokens;
     inbox_.emplace_back(Submit{std::move(request), now, demand.tokens});
@@ -96,6 +96,8 @@ ReplicaStats EngineLoop::stats() const {
   stats.waiting += static_cast<int32_t>(inbox_requests_ + taken_requests_);
   stats.waiting_tokens += inbox_tokens_ + taken_tokens_;
   stats.queue_wait_s = expected_wait_s(queue_state(), {});
+  const int64_t began = step_began_ns_;
+  if (began != 0) stats.step_running_ns = std::max<int64_t>(0, monotonic_ns() - began);
   return stats;
 }
 
@@ -147,7 +149,23 @@ void EngineLoop::take(Command& command) {
 }
 
 void EngineLoop::schedule_and_execute() {
-  while (scheduler_.schedule(monotonic_ns(), plan_)) executor_.submit(plan_);
+  while (scheduler_.schedule(monotonic_ns(), plan_)) {
+    announce_starts();
+    if (step_began_ns_ == 0) step_began_ns_ = monotonic_ns();
+    executor_.submit(plan_);
+  }
+}
+
+void EngineLoop::announce_starts() {
+  if (plan_.starts.empty()) return;
+  started_.clear();
+  for (const SequenceStart& start : plan_.starts) {
+    if (std::find(started_.begin(), started_.end(), start.request->id) == started_.end()) {
+      started_.push_back(start.request->id);
+    }
+  }
+  std::lock_guard lock(sink_mutex_);
+  if (sink_ != nullptr) sink_->on_started(started_);
 }
 
 void EngineLoop::advance() {
@@ -155,6 +173,7 @@ void EngineLoop::advance() {
   if (idle_) return;
   executor_.collect(result_);
   scheduler_.advance(result_, monotonic_ns(), frame_);
+  step_began_ns_ = scheduler_.tickets_in_flight() > 0 ? monotonic_ns() : 0;
 }
 
 void EngineLoop::observe_service() {

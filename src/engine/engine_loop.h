@@ -1,6 +1,7 @@
 // The loop of one replica: drain → schedule → execute → advance → publish, on one thread.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -51,6 +52,8 @@ class EngineLoop {
   void take(Command& command);
   // Plans and hands over as many tickets as there may be in flight.
   void schedule_and_execute();
+  // Tells the sink which requests the plan takes up, before they can do any harm.
+  void announce_starts();
   void advance();
   void publish();
   // Under mutex_: what waits, and what there is for it.
@@ -85,6 +88,8 @@ class EngineLoop {
   StepResult result_;
   StepFrame frame_;
   bool idle_ = true;  // the last step found nothing to run
+  std::vector<RequestId> started_;
+  std::atomic<int64_t> step_began_ns_{0};  // of the step in progress; 0: none
   int64_t observed_ns_ = 0;
   int64_t observed_tokens_ = 0;  // Scheduler::served_tokens() then
 

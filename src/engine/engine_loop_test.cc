@@ -257,6 +257,30 @@ TEST_F(EngineLoopTest, TheQueueIsBounded) {
   EXPECT_TRUE(loop.submit(request(id, 4, 1)).ok());
 }
 
+TEST_F(EngineLoopTest, WhatWasAdmittedBeforeIsNotRefused) {
+  executor.allow(0);
+  uint64_t id = 0;
+  while (loop.submit(request(++id, 4, 1)).ok()) ASSERT_LT(id, 2 * limits::kWaitingRequestsMax);
+  GenerateRequest r = request(id, 4, 1);
+  r.admitted = true;
+  EXPECT_TRUE(loop.submit(r).ok());
+  executor.allow(Executor::kAll);
+  EXPECT_EQ(collector.wait_for_end(id).tokens, model.stream(r, 0, 1));
+}
+
+TEST_F(EngineLoopTest, TellsWhatAStepTakesUpBeforeItRuns) {
+  executor.allow(0);
+  GenerateRequest r = request(3, 10, 2);
+  r.params.n = 2;
+  ASSERT_TRUE(loop.submit(r).ok());
+  collector.wait_for_start(3);  // no step can end
+  EXPECT_GT(loop.stats().step_running_ns, 0);
+  executor.allow(Executor::kAll);
+  collector.wait_for_end(3, 0);
+  collector.wait_for_end(3, 1);
+  wait_until_empty();
+}
+
 TEST_F(EngineLoopTest, DrainingRefusesAndFinishes) {
   ASSERT_TRUE(loop.submit(request(1, 10, 200)).ok());
   loop.drain();

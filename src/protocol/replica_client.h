@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,8 @@ struct GenerateRequest {
   std::string tenant;       // who is charged: tenants share the replica fairly
   int32_t priority = 0;     // lower runs first
   int64_t deadline_ns = 0;  // monotonic; 0 is none
+  // Taken on before (a replica died, or was being started again): no queue is too full for it.
+  bool admitted = false;
 };
 
 enum class FinishReason : uint8_t { kNone, kStop, kLength, kCancelled, kError };
@@ -88,9 +91,10 @@ struct ReplicaStats {
   int64_t drafted_steps = 0;                             // of one sequence, with drafts to verify
   int64_t drafts = 0;                                    // verified
   std::array<int64_t, kDraftsMax> accepted_drafts = {};  // by place after the last known token
-  int64_t waiting_tokens = 0;  // of service that waits: prompts, and expected outputs by their weight
-  double queue_wait_s = 0;     // what a request that came now would wait, as far as is known
-  int64_t last_token_ns = 0;   // monotonic time of the last generated token; 0 before the first
+  int64_t waiting_tokens = 0;   // of service that waits: prompts, and expected outputs by their weight
+  double queue_wait_s = 0;      // what a request that came now would wait, as far as is known
+  int64_t last_token_ns = 0;    // monotonic time of the last generated token; 0 before the first
+  int64_t step_running_ns = 0;  // for how long the step in progress has; 0 between steps
 };
 
 struct ReplicaInfo {
@@ -99,11 +103,23 @@ struct ReplicaInfo {
   int64_t vocab_size = 0;
 };
 
+// Called on one thread of the replica; must not block.
 class FrameSink {
  public:
   virtual ~FrameSink() = default;
-  // Called on the engine's thread once per step; must not block. The sink may move from the frame.
+  // Once per engine step. The sink may move from the frame.
   virtual void on_frame(StepFrame&& frame) = 0;
+  // The step that begins takes these requests up, for the first time or again after a preemption.
+  virtual void on_started(std::span<const RequestId> /*requests*/) {}
+
+  // Only of a replica in a process of its own. submit() took the request, and the replica does not: submit()'s errors.
+  virtual void on_refused(RequestId /*request*/, uint32_t /*epoch*/, const Status& /*status*/) {}
+  // It has died, or was ended because it hung: it knows no request any more. What is submitted before on_ready() is lost.
+  virtual void on_lost(const Status& /*cause*/) {}
+  // It takes requests again.
+  virtual void on_ready() {}
+  // Some twenty times a second, for what depends on time.
+  virtual void on_tick() {}
 };
 
 // Thread-safe. submit() and cancel() never block on the engine.
@@ -114,7 +130,8 @@ class ReplicaClient {
   // return).
   virtual void set_sink(FrameSink* sink) = 0;
   // Checks the prompt and validate(params). kResourceExhausted if the queue is full (stats().queue_wait_s says when
-  // to come again), kInvalidArgument if it can never fit, kUnavailable while draining.
+  // to come again), kInvalidArgument if it can never fit, kUnavailable while draining. These may come later, through
+  // FrameSink::on_refused().
   virtual Status submit(GenerateRequest request) = 0;
   // Frees the request's blocks at the next step; choice -1 is all of them. Unknown ids are ignored. No
   // further event of a cancelled choice is promised, and none is needed.

@@ -7,6 +7,8 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
+#include <set>
+#include <span>
 #include <vector>
 
 #include "protocol/replica_client.h"
@@ -45,6 +47,18 @@ class FrameCollector : public FrameSink {
     changed_.notify_all();
   }
 
+  void on_started(std::span<const RequestId> requests) override {
+    std::lock_guard lock(mutex_);
+    for (const RequestId id : requests) started_.insert(id.value);
+    changed_.notify_all();
+  }
+
+  void wait_for_start(uint64_t request) {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(
+        changed_.wait_for(lock, std::chrono::seconds(120), [&] { return started_.contains(request); }))
+        << "request " << request;
+  }
   Stream wait_for_end(uint64_t request, int32_t choice = 0) {
     return wait(request, choice, [](const Stream& s) { return s.ended(); });
   }
@@ -70,6 +84,7 @@ class FrameCollector : public FrameSink {
   std::condition_variable changed_;
   std::map<std::pair<uint64_t, int32_t>, Stream> streams_;
   std::vector<PromptLogprobs> prompts_;
+  std::set<uint64_t> started_;
 };
 
 }  // namespace gantry
