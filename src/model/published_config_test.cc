@@ -13,7 +13,7 @@ namespace {
 using nlohmann::json;
 
 // V3, V3-0324, R1 and R1-0528 differ in no number.
-const char* const kDeepseekV3 = R"({
+constexpr const char* kDeepseekV3 = R"({
   "architectures": ["DeepseekV3ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
   "auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV3Config",
                "AutoModel": "modeling_deepseek.DeepseekV3Model",
@@ -34,14 +34,14 @@ const char* const kDeepseekV3 = R"({
   "tie_word_embeddings": false, "topk_group": 4, "topk_method": "noaux_tc", "torch_dtype": "bfloat16",
   "transformers_version": "4.46.3", "use_cache": true, "v_head_dim": 128, "vocab_size": 129280})";
 
-const char* const kQwen = R"({
+constexpr const char* kQwen = R"({
   "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151643,
   "eos_token_id": 151643, "hidden_act": "silu", "initializer_range": 0.02, "max_position_embeddings": 131072,
   "model_type": "qwen2", "rms_norm_eps": 1e-06, "rope_theta": 10000, "sliding_window": 4096,
   "tie_word_embeddings": false, "torch_dtype": "bfloat16", "transformers_version": "4.44.0",
   "use_cache": true, "use_mrope": false, "use_sliding_window": false})";
 
-const char* const kLlama = R"({
+constexpr const char* kLlama = R"({
   "architectures": ["LlamaForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
   "bos_token_id": 128000, "eos_token_id": 128001, "hidden_act": "silu", "initializer_range": 0.02,
   "max_position_embeddings": 131072, "mlp_bias": false, "model_type": "llama", "pretraining_tp": 1,
