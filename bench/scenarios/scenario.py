@@ -7,9 +7,11 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -29,14 +31,20 @@ def arguments(description, **numbers):
     return parser.parse_args()
 
 
+def _start(cores, command, **more):
+    pin = (lambda: os.sched_setaffinity(0, cores)) if cores else None
+    return subprocess.Popen([str(part) for part in command], preexec_fn=pin, **more)
+
+
 class Server:
-    def __init__(self, model, *flags):
+    def __init__(self, model, *flags, cores=None, client_cores=None):
+        """`cores` are the server's, `client_cores` those of bench(); None: all."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        self.flags = list(flags)
-        self.process = subprocess.Popen([BINARY, "serve", model, "--port", str(port), "--log-level", "warning", *flags])
+        self.client_cores = client_cores
+        self.process = _start(cores, [BINARY, "serve", model, "--port", port, "--log-level", "warning", *flags])
 
     def __enter__(self):
         end = time.monotonic() + START_SECONDS_MAX
@@ -69,19 +77,32 @@ class Server:
                 values[name] = values.get(name, 0.0) + float(value)
         return values
 
-    def bench(self, *flags, wait=True):
-        """The report of one `gantry bench serve`, or with wait=False a function that waits for it."""
-        out = pathlib.Path(f"/tmp/gantry-scenario-{os.getpid()}-{time.monotonic_ns()}.json")
-        command = [BINARY, "bench", "serve", "--url", self.url, "--save-result", str(out), *map(str, flags)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    def bench(self, *flags, wait=True, details=False):
+        """The report of one `gantry bench serve`, with `details` and its "records"; or with wait=False a function that
+        waits for it."""
+        folder = tempfile.mkdtemp(prefix="gantry-scenario-")
+        files = {"--save-result": pathlib.Path(folder, "report.json")}
+        if details:
+            files["--save-details"] = pathlib.Path(folder, "records.json")
+        names = [part for pair in files.items() for part in pair]
+        process = _start(self.client_cores, [BINARY, "bench", "serve", "--url", self.url, *names, *flags],
+                         stdout=subprocess.DEVNULL)
 
         def report():
             process.wait()
             try:
-                return json.loads(out.read_text())
+                result = json.loads(files["--save-result"].read_text())
+                if details:
+                    result["records"] = json.loads(files["--save-details"].read_text())
+                return result
             finally:
-                out.unlink(missing_ok=True)
+                shutil.rmtree(folder)
         return report() if wait else report
+
+
+def machine():
+    names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    return {"processor": names[0] if names else platform.machine(), "cores": len(os.sched_getaffinity(0))}
 
 
 def finish(name, options, bounds, data):
@@ -93,9 +114,7 @@ def finish(name, options, bounds, data):
         print(f"{'ok  ' if holds else 'MISS'} {text}: {value:.4g} (must be {relation} {limit:.4g})")
     if options.out:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-        result = {"scenario": name, "command": " ".join(sys.argv), "commit": commit, "unix_seconds": int(time.time()),
-                  "machine": {"cpus": os.cpu_count(), "processor": platform.processor() or platform.machine(),
-                              "load_average": os.getloadavg()},
+        result = {"scenario": name, "command": " ".join(sys.argv), "commit": commit, "date": time.strftime("%Y-%m-%d"), "machine": machine(),
                   "holds": good,
                   "bounds": {text: {"value": v, "limit": l, "relation": r} for text, (v, l, r) in bounds.items()},
                   "data": data}

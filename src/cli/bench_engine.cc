@@ -99,7 +99,7 @@ class Engine {
     GANTRY_RETURN_IF_ERROR(validate(options));
     ServeOptions unbounded = options;  // all requests come at once
     unbounded.max_queued_requests = 1 << 20;
-    unbounded.max_queue_wait_s = 0;
+    unbounded.max_queue_wait_s = unbounded.max_prefill_wait_s = 0;
     if (options.models.size() > 1) return invalid_argument("bench measures one model at a time", "models");
     init_log(options.log_level);
     GANTRY_ASSIGN_OR_RETURN(const ResolvedModel model, resolve_model(options.models.front()));

@@ -88,7 +88,8 @@ Result<std::unique_ptr<ModelHost>> ModelHost::load(const ResolvedModel& model, c
       .memory_utilization = options.gpu_memory_utilization,
       .queue = {.requests = options.max_queued_requests,
                 .tokens = options.max_queued_tokens,
-                .wait_s = options.max_queue_wait_s},
+                .wait_s = options.max_queue_wait_s,
+                .prefill_wait_s = options.max_prefill_wait_s},
       .max_prefill_beside_decodes = options.max_prefill_beside_decodes,
       .on_progress = on_progress,
   };

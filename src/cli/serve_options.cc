@@ -44,6 +44,10 @@ void add_engine_flags(CLI::App& app, ServeOptions& o) {
            "Prompt tokens and twice the expected output of what waits; 0: no limit");
   add_flag(app, "--max-queue-wait", o.max_queue_wait_s,
            "Longest expected wait in seconds, by how fast the queue drains; 0: no limit");
+  add_flag(
+      app, "--max-prefill-wait", o.max_prefill_wait_s,
+      "Longest expected wait in seconds until a prompt's turn comes, with a slot of the batch or without; "
+      "0: no limit");
   add_flag(app, "--kv-cache-memory", o.kv_cache_memory,
            "Bytes of the KV cache, e.g. 2G; default min(max-num-seqs x max-model-len, 512M)");
   add_flag(app, "--gpu-memory-utilization", o.gpu_memory_utilization,
@@ -75,8 +79,10 @@ Status validate(const ServeOptions& o) {
       check_range("--max-prefill-beside-decodes", o.max_prefill_beside_decodes, 0, 1 << 20));
   GANTRY_RETURN_IF_ERROR(check_range("--max-queued-requests", o.max_queued_requests, 1, 1 << 20));
   GANTRY_RETURN_IF_ERROR(check_range("--max-queued-tokens", o.max_queued_tokens, 0, int64_t{1} << 40));
-  if (!(o.max_queue_wait_s >= 0 && o.max_queue_wait_s <= 86400)) {
-    return invalid_argument("--max-queue-wait must be 0 to 86400 seconds", "--max-queue-wait");
+  for (const auto& [flag, seconds] : {std::pair("--max-queue-wait", o.max_queue_wait_s),
+                                      std::pair("--max-prefill-wait", o.max_prefill_wait_s)}) {
+    if (seconds >= 0 && seconds <= 86400) continue;  // false for NaN
+    return invalid_argument(std::string(flag) + " must be 0 to 86400 seconds", flag);
   }
   if (o.max_num_batched_tokens < o.max_num_seqs) {
     return invalid_argument("--max-num-batched-tokens must be at least --max-num-seqs (" +

@@ -32,6 +32,7 @@ struct ServeOptions {
   int max_queued_requests = static_cast<int>(limits::kWaitingRequestsMax);
   int64_t max_queued_tokens = 0;  // 0: no limit
   double max_queue_wait_s = 10;   // 0: no limit
+  double max_prefill_wait_s = 0;  // 0: no limit
   int max_prefill_beside_decodes = 256;
   std::string kv_cache_memory;        // bytes, with K, M or G (powers of 1024); empty: the default
   double gpu_memory_utilization = 0;  // 0: not by share

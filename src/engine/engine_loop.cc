@@ -11,11 +11,7 @@
 namespace gantry {
 
 EngineLoop::EngineLoop(StepExecutor& executor, const SchedulerOptions& options, int64_t vocab_size)
-    : executor_(executor),
-      scheduler_(options),
-      vocab_size_(vocab_size),
-      limits_(options.queue),
-      free_slots_(options.max_num_seqs) {
+    : executor_(executor), scheduler_(options), vocab_size_(vocab_size), gate_(options.queue, scheduler_) {
   stats_ = scheduler_.stats();
   thread_ = std::thread([this] { run(); });
 }
@@ -67,11 +63,8 @@ Status EngineLoop::submit(GenerateRequest request) {
     std::lock_guard lock(mutex_);
     if (draining_ || stop_) return unavailable("the replica is shutting down");
     const int64_t now = monotonic_ns();
-    const QueueDemand demand = queue_demand(request, outputs_, now);
-    if (!request.admitted) GANTRY_RETURN_IF_ERROR(admit_to_queue(queue_state(), limits_, demand));
-    ++inbox_requests_;
-    inbox_tokens_ += demand.tokens;
-    inbox_.emplace_back(Submit{std::move(request), now, demand.tokens});
+    GANTRY_RETURN_IF_ERROR(gate_.enter(request, now));
+    inbox_.emplace_back(Submit{std::move(request), now});
   }
   wake_.notify_one();
   return {};
@@ -93,22 +86,12 @@ void EngineLoop::drain() {
 ReplicaStats EngineLoop::stats() const {
   std::lock_guard lock(mutex_);
   ReplicaStats stats = stats_;
-  stats.waiting += static_cast<int32_t>(inbox_requests_ + taken_requests_);
-  stats.waiting_tokens += inbox_tokens_ + taken_tokens_;
-  stats.queue_wait_s = expected_wait_s(queue_state(), {});
+  stats.waiting += static_cast<int32_t>(gate_.outside_requests());
+  stats.waiting_tokens += gate_.outside_tokens();
+  stats.queue_wait_s = expected_wait_s(gate_.state(), {});
   const int64_t began = step_began_ns_;
   if (began != 0) stats.step_running_ns = std::max<int64_t>(0, monotonic_ns() - began);
   return stats;
-}
-
-QueueState EngineLoop::queue_state() const {
-  QueueState state;
-  state.requests = static_cast<int64_t>(inbox_requests_ + taken_requests_ + waiting_requests_);
-  state.tokens = inbox_tokens_ + taken_tokens_ + stats_.waiting_tokens;
-  state.free_slots = free_slots_;
-  state.free_kv_tokens = (stats_.kv_blocks_total - stats_.kv_blocks_used) * limits::kKvBlockTokens;
-  state.tokens_per_s = rate_.tokens_per_s();
-  return state;
 }
 
 void EngineLoop::run() {
@@ -130,10 +113,9 @@ bool EngineLoop::drain_inbox() {
     if (idle_) wake_.wait(lock, [&] { return stop_ || !inbox_.empty(); });
     if (stop_) return false;
     std::swap(commands_, inbox_);
-    taken_requests_ = std::exchange(inbox_requests_, 0);
-    taken_tokens_ = std::exchange(inbox_tokens_, 0);
+    gate_.hand_over();
+    if (idle_) gate_.resume(monotonic_ns());
   }
-  if (idle_) observed_ns_ = monotonic_ns();  // the time without work was no service
   for (Command& command : commands_) take(command);
   scheduler_.expire(monotonic_ns(), frame_);
   return true;
@@ -176,23 +158,11 @@ void EngineLoop::advance() {
   step_began_ns_ = scheduler_.tickets_in_flight() > 0 ? monotonic_ns() : 0;
 }
 
-void EngineLoop::observe_service() {
-  const int64_t now = monotonic_ns();
-  const int64_t served = scheduler_.served_tokens();
-  rate_.observe(static_cast<double>(now - std::exchange(observed_ns_, now)) * 1e-9,
-                served - std::exchange(observed_tokens_, served));
-}
-
 void EngineLoop::publish() {
   {
     std::lock_guard lock(mutex_);
     stats_ = scheduler_.stats();
-    waiting_requests_ = scheduler_.waiting_requests();
-    free_slots_ = scheduler_.free_slots();
-    outputs_ = scheduler_.outputs();
-    observe_service();
-    taken_requests_ = 0;
-    taken_tokens_ = 0;
+    gate_.observe(scheduler_, stats_, monotonic_ns());
   }
   if (frame_.tokens.empty() && frame_.prompts.empty()) return;
   {

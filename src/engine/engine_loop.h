@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "protocol/replica_client.h"
 #include "runtime/step_executor.h"
+#include "sched/admission_gate.h"
 #include "sched/scheduler.h"
 
 namespace gantry {
@@ -41,7 +42,6 @@ class EngineLoop {
   struct Submit {
     GenerateRequest request;
     int64_t at_ns;
-    int64_t tokens;  // of service
   };
   using Command = std::variant<Submit, Cancel>;
 
@@ -56,26 +56,15 @@ class EngineLoop {
   void announce_starts();
   void advance();
   void publish();
-  // Under mutex_: what waits, and what there is for it.
-  QueueState queue_state() const;
-  void observe_service();
 
   StepExecutor& executor_;
   Scheduler scheduler_;  // the loop's thread only; check_fits() from any
   const int64_t vocab_size_;
-  const QueueLimits limits_;
 
   mutable std::mutex mutex_;  // guards the next block
   std::condition_variable wake_;
   std::vector<Command> inbox_;
-  size_t inbox_requests_ = 0;
-  size_t taken_requests_ = 0;    // out of the inbox, in a step that has not ended
-  size_t waiting_requests_ = 0;  // in the scheduler, after its last step
-  int64_t inbox_tokens_ = 0;     // of service, theirs
-  int64_t taken_tokens_ = 0;
-  int64_t free_slots_;
-  OutputEstimate outputs_;
-  ServiceRate rate_;
+  AdmissionGate gate_;
   ReplicaStats stats_;
   bool draining_ = false;
   bool stop_ = false;
@@ -90,8 +79,6 @@ class EngineLoop {
   bool idle_ = true;  // the last step found nothing to run
   std::vector<RequestId> started_;
   std::atomic<int64_t> step_began_ns_{0};  // of the step in progress; 0: none
-  int64_t observed_ns_ = 0;
-  int64_t observed_tokens_ = 0;  // Scheduler::served_tokens() then
 
   std::thread thread_;  // last: it uses all of the above
 };

@@ -25,6 +25,11 @@ double expected_wait_s(const QueueState& queue, const QueueDemand& demand) {
   return static_cast<double>(queue.tokens) / queue.tokens_per_s;
 }
 
+double expected_prefill_wait_s(const QueueState& queue) {
+  if (queue.prompt_tokens_per_s <= 0) return 0;
+  return static_cast<double>(queue.prompt_tokens) / queue.prompt_tokens_per_s;
+}
+
 Status admit_to_queue(const QueueState& queue, const QueueLimits& limits, const QueueDemand& demand) {
   if (queue.requests >= limits.requests) {
     return resource_exhausted(fmt::format("{} requests are waiting, no more are queued", queue.requests));
@@ -38,6 +43,11 @@ Status admit_to_queue(const QueueState& queue, const QueueLimits& limits, const 
   if (limits.wait_s > 0 && wait_s > limits.wait_s) {
     return resource_exhausted(
         fmt::format("the queue takes {:.1f} s, at most {:.1f} s are allowed", wait_s, limits.wait_s));
+  }
+  const double prefill_wait_s = std::max(wait_s, expected_prefill_wait_s(queue));
+  if (limits.prefill_wait_s > 0 && prefill_wait_s > limits.prefill_wait_s) {
+    return resource_exhausted(fmt::format("a prompt's turn comes in {:.2f} s, at most {:.2f} s are allowed",
+                                          prefill_wait_s, limits.prefill_wait_s));
   }
   if (demand.deadline_s > 0 && wait_s > demand.deadline_s) {
     return resource_exhausted(fmt::format("the queue takes {:.1f} s, the request's deadline is in {:.1f} s",

@@ -14,7 +14,9 @@ namespace gantry {
 struct QueueLimits {
   int64_t requests = static_cast<int64_t>(limits::kWaitingRequestsMax);
   int64_t tokens = 0;  // of service (sched/fair_share.h) that wait; 0: no limit
-  double wait_s = 0;   // the longest expected wait; 0: no limit
+  double wait_s = 0;   // the longest expected wait for a slot of the batch; 0: no limit
+  double prefill_wait_s =
+      0;  // the longest expected wait for a prompt's turn, with a slot or without; 0: no limit
 };
 
 struct QueueState {
@@ -22,7 +24,9 @@ struct QueueState {
   int64_t tokens = 0;      // of service, theirs
   int64_t free_slots = 0;  // of the batch: so many start without waiting, if they fit into
   int64_t free_kv_tokens = 0;
-  double tokens_per_s = 0;  // of service, lately; 0: not known
+  double tokens_per_s = 0;    // of service, lately; 0: not known
+  int64_t prompt_tokens = 0;  // not computed yet, waiting or running, that come before those of a new request
+  double prompt_tokens_per_s = 0;  // lately, in steps that compute some; 0: not known
 };
 
 struct QueueDemand {
@@ -35,6 +39,8 @@ struct QueueDemand {
 QueueDemand queue_demand(const GenerateRequest& request, const OutputEstimate& outputs, int64_t now_ns);
 // Seconds until what waits now has been taken up; 0 if nothing has to wait or nothing is known.
 double expected_wait_s(const QueueState& queue, const QueueDemand& demand);
+// Seconds until a new prompt's turn comes, if there is a slot; 0 if nothing is known.
+double expected_prefill_wait_s(const QueueState& queue);
 // kResourceExhausted says which limit is reached.
 Status admit_to_queue(const QueueState& queue, const QueueLimits& limits, const QueueDemand& demand);
 // Service per second of busy time, exponentially forgotten.

@@ -40,6 +40,19 @@ TEST(Admission, EachLimitRefusesByName) {
   EXPECT_EQ(refusal({}, late), "the queue takes 3.0 s, the request's deadline is in 2.0 s");
 }
 
+TEST(Admission, APromptsTurnIsBoundedWithFreeSlotsToo) {
+  const QueueState prefilling{
+      .free_slots = 9, .free_kv_tokens = 100'000, .prompt_tokens = 500, .prompt_tokens_per_s = 1000};
+  EXPECT_DOUBLE_EQ(expected_wait_s(prefilling, kOne), 0);
+  EXPECT_DOUBLE_EQ(expected_prefill_wait_s(prefilling), 0.5);
+  EXPECT_DOUBLE_EQ(expected_prefill_wait_s({.prompt_tokens = 500}), 0) << "nothing is known yet";
+  EXPECT_TRUE(admit_to_queue(prefilling, {.wait_s = 0.1}, kOne).ok());
+  EXPECT_TRUE(admit_to_queue(prefilling, {.prefill_wait_s = 0.5}, kOne).ok());
+  EXPECT_EQ(admit_to_queue(prefilling, {.prefill_wait_s = 0.4}, kOne).message(),
+            "a prompt's turn comes in 0.50 s, at most 0.40 s are allowed");
+  EXPECT_FALSE(admit_to_queue(kBusy, {.prefill_wait_s = 2.9}, kOne).ok()) << "a slot's wait counts";
+}
+
 TEST(Admission, AnEmptyQueueTakesARequestOfAnySize) {
   EXPECT_TRUE(admit_to_queue({}, {.tokens = 10}, {.tokens = 1000}).ok());
 }

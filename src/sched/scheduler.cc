@@ -30,8 +30,6 @@ Scheduler::Scheduler(const SchedulerOptions& options)
 
 int32_t Scheduler::tickets_max() const { return options_.pipeline_stages * (options_.lookahead ? 2 : 1); }
 
-size_t Scheduler::waiting_requests() const { return waiting_requests_; }
-
 Status Scheduler::check_fits(const GenerateRequest& request) const {
   const auto prompt = static_cast<int64_t>(request.prompt.size());
   const int64_t total = prompt + request.params.max_tokens;
@@ -62,6 +60,24 @@ RequestState* Scheduler::find(RequestId request) {
 void Scheduler::enqueue(Sequence& sequence) {
   const auto before = [&](const Sequence* a, const Sequence* b) { return options_.policies.before(*a, *b); };
   waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), &sequence, before), &sequence);
+}
+
+void Scheduler::count_waiting(const RequestState& request, int32_t sign) {
+  waiting_requests_ += sign;
+  waiting_tokens_ += sign * request.cost;
+  waiting_prompt_tokens_ += sign * static_cast<int64_t>(request.spec->prompt.size());
+}
+
+int64_t Scheduler::prompt_tokens_ahead() const {
+  int64_t running = 0;
+  int64_t longest = 0;
+  for (const Sequence* sequence : running_) {
+    if (sequence->sampled_on_ranks) continue;
+    const int64_t left = sequence->length() - sequence->computed;
+    running += left;
+    longest = std::max(longest, left);
+  }
+  return waiting_prompt_tokens_ + running - longest;
 }
 
 void Scheduler::add(GenerateRequest request, int64_t now_ns, StepFrame& frame) {
@@ -99,8 +115,7 @@ void Scheduler::add(GenerateRequest request, int64_t now_ns, StepFrame& frame) {
   RequestState& added = *state;
   requests_.emplace(id, std::move(state));
   added.share_tag = share_.arrive(spec.tenant, added.cost);
-  waiting_tokens_ += added.cost;
-  ++waiting_requests_;
+  count_waiting(added, 1);
   for (const auto& sequence : added.choices) {
     if (!sequence) continue;
     enqueue(*sequence);
@@ -196,10 +211,7 @@ void Scheduler::end(Sequence& sequence) {
   if (ran) request.scores_planned = request.scores_received();
   request.served += service_cost(0, static_cast<int64_t>(sequence.generated.size()));
   if (--request.open > 0) return;
-  if (!std::exchange(request.taken_up, true)) {
-    --waiting_requests_;
-    waiting_tokens_ -= request.cost;
-  }
+  if (!std::exchange(request.taken_up, true)) count_waiting(request, -1);
   share_.leave(request.spec->tenant, request.cost, request.served);
   const auto it = requests_.find(request.spec->id);
   leaving_.push_back(std::move(it->second));
@@ -259,6 +271,7 @@ void Scheduler::take_rows(Sequence& sequence, const FlightRows& rows, const Sequ
     counters_.drafts += rows.sampled - 1;
   }
   served_tokens_ += service_cost(rows.rows - rows.sampled, accepted);
+  served_prompt_tokens_ += rows.rows - rows.sampled;
 
   FinishReason finish = FinishReason::kNone;
   for (int32_t i = 0; i < accepted && finish == FinishReason::kNone; ++i) {

@@ -63,10 +63,13 @@ class Scheduler {
   bool has_open_requests() const { return !requests_.empty(); }
   int32_t tickets_in_flight() const { return static_cast<int32_t>(flights_.size()); }
   int32_t tickets_max() const;
-  size_t waiting_requests() const;
+  int64_t waiting_requests() const { return waiting_requests_; }
   // Service of what has not been taken up yet, and of all that was computed or found in the cache since the start.
   int64_t waiting_tokens() const { return waiting_tokens_; }
   int64_t served_tokens() const { return served_tokens_; }
+  int64_t served_prompt_tokens() const { return served_prompt_tokens_; }  // of them
+  // Of prompts not computed yet: what a new one comes after. The longest that runs leaves half of every step to others.
+  int64_t prompt_tokens_ahead() const;
   int32_t free_slots() const { return static_cast<int32_t>(free_slots_.size()); }
   const OutputEstimate& outputs() const { return outputs_; }
   // running, waiting (sequences), blocks and counters.
@@ -107,6 +110,8 @@ class Scheduler {
   int32_t chunk_of(const Sequence& sequence, int32_t wanted, const Budget& budget) const;
 
   void enqueue(Sequence& sequence);
+  // A request begins or ceases to count as waiting.
+  void count_waiting(const RequestState& request, int32_t sign);
   void take_rows(Sequence& sequence, const FlightRows& rows, const SequenceResult* given,
                  const StepResult& result, int64_t now_ns, StepFrame& frame);
   void take_scores(RequestState& request, const SequenceResult& given, const StepResult& result,
@@ -136,11 +141,13 @@ class Scheduler {
   uint64_t last_ticket_ = 0;
   uint64_t last_sequence_ = 0;
   uint64_t last_arrival_ = 0;
-  size_t waiting_requests_ = 0;
+  int64_t waiting_requests_ = 0;
   FairShare share_;
   OutputEstimate outputs_;
   int64_t waiting_tokens_ = 0;
+  int64_t waiting_prompt_tokens_ = 0;
   int64_t served_tokens_ = 0;
+  int64_t served_prompt_tokens_ = 0;
   ReplicaStats counters_;
 };
 

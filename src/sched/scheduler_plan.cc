@@ -153,8 +153,7 @@ void Scheduler::start(Sequence& sequence, int64_t now_ns) {
   RequestState& request = *sequence.request;
   const bool first_choice = !std::exchange(request.taken_up, true);
   if (first_choice) {
-    --waiting_requests_;
-    waiting_tokens_ -= request.cost;
+    count_waiting(request, -1);
     share_.take_up(request.share_tag);
   }
   if (sequence.started_ns == 0) {
@@ -165,6 +164,7 @@ void Scheduler::start(Sequence& sequence, int64_t now_ns) {
     // The choices share one prompt: the others are charged what they compute of it.
     if (first_choice) {
       served_tokens_ += sequence.cached_prompt_tokens;
+      served_prompt_tokens_ += sequence.cached_prompt_tokens;
       request.served += sequence.prompt_length();
     } else {
       request.served += sequence.prompt_length() - sequence.cached_prompt_tokens;

@@ -15,7 +15,6 @@ struct SchedulerPeer {
   std::vector<Sequence*>& waiting() { return scheduler.waiting_; }
   std::vector<int32_t>& free_slots() { return scheduler.free_slots_; }
   const SchedulerOptions& options() { return scheduler.options_; }
-  size_t& waiting_requests() { return scheduler.waiting_requests_; }
   bool waits_for_sibling(const Sequence& sequence) { return scheduler.waits_for_sibling(sequence); }
 
   // Everything that is not finished, and what is finished but still in flight.
