@@ -5,12 +5,10 @@
 #include <cmath>
 #include <cstdio>
 #include <map>
-#include <random>
 #include <set>
 
 #include "engine/engine_loop.h"
-#include "engine/local_replica.h"
-#include "engine/testing/random_requests.h"
+#include "engine/testing/served.h"
 #include "formats/weight_source.h"
 #include "random_checkpoint.h"
 #include "runtime/model_runner.h"
@@ -95,59 +93,13 @@ std::vector<RandomTensor> copying_tensors(uint64_t seed) {
   return tensors;
 }
 
-struct Conditions {
-  int32_t drafts = 0;
-  int32_t batched_tokens = 512;
-  bool prefix_caching = false;
-  int32_t kv_blocks = 0;  // 0: ample
-  bool one_by_one = false;
-  int threads = 1;
-};
-
-struct Served {
-  Served(const WeightSource& source, const Backend* backend, const Conditions& conditions,
-         const std::vector<GenerateRequest>& requests)
-      : pool(conditions.threads) {
-    ReplicaOptions options;
-    options.model_id = "random";
-    options.backend = backend;
-    options.pool = &pool;
-    options.max_num_seqs = 16;
-    options.max_num_batched_tokens = conditions.batched_tokens;
-    options.num_speculative_tokens = conditions.drafts;
-    options.prefix_caching = conditions.prefix_caching;
-    if (conditions.kv_blocks > 0) {
-      const auto layers = source.config()["num_hidden_layers"].get<size_t>() + 1;
-      const std::vector<KvLayout> layouts(layers, KvLayout{DType::kF16, 1, 24, 0});
-      options.kv_cache_bytes =
-          KvStore::block_bytes(*backend, layouts, 32) * static_cast<uint64_t>(conditions.kv_blocks);
-      options.max_model_len = 6 * limits::kKvBlockTokens;
-    }
-    client = start_local_replica(source, options).value();
-    client->set_sink(&collector);
-    serve(*client, collector, requests, conditions.one_by_one);
-    stats = client->stats();
-    client->set_sink(nullptr);
-  }
-  ThreadPool pool;
-  FrameCollector collector;
-  std::unique_ptr<ReplicaClient> client;
-  ReplicaStats stats;
-};
-
-std::vector<GenerateRequest> some_requests(uint64_t count) {
-  std::mt19937_64 random(5);
-  std::vector<GenerateRequest> requests;
-  for (uint64_t id = 1; id <= count; ++id) {
-    requests.push_back(random_request(id, kVocab, random));
-    // Some that outgrow what they were admitted with.
-    if (id % 4 > 1) continue;
-    requests.back().prompt.resize(60, 1);
-    requests.back().params.max_tokens = 150;
-    requests.back().params.min_tokens = 150;
-  }
-  return requests;
+// Of a cache with so many blocks, of the models above.
+uint64_t cache_bytes(const WeightSource& source, const Backend& backend, uint64_t blocks) {
+  const auto layers = source.config()["num_hidden_layers"].get<size_t>() + 1;
+  return blocks * KvStore::block_bytes(backend, std::vector(layers, KvLayout{DType::kF16, 1, 24, 0}), 32);
 }
+
+std::vector<GenerateRequest> some_requests(uint64_t count) { return random_requests(count, kVocab, 5); }
 
 class DraftedText : public ::testing::TestWithParam<const char*> {
  protected:
@@ -170,7 +122,12 @@ TEST_P(DraftedText, IsTheSameForEveryNumberOfDrafts) {
     for (const Conditions& conditions :
          {Conditions{.drafts = 1, .one_by_one = true}, Conditions{.drafts = 1, .prefix_caching = true},
           Conditions{.drafts = 2, .batched_tokens = 33, .prefix_caching = true},
-          Conditions{.drafts = 3, .batched_tokens = 96, .prefix_caching = true, .kv_blocks = 7, .threads = 2},
+          Conditions{.drafts = 3,
+                     .batched_tokens = 96,
+                     .prefix_caching = true,
+                     .kv_cache_bytes = cache_bytes(*source_, *backend, 7),
+                     .max_model_len = 6 * limits::kKvBlockTokens,
+                     .threads = 2},
           Conditions{.drafts = 3, .one_by_one = true}}) {
       SCOPED_TRACE(conditions.drafts);
       Served drafted(*source_, backend, conditions, requests);
@@ -182,7 +139,7 @@ TEST_P(DraftedText, IsTheSameForEveryNumberOfDrafts) {
         EXPECT_GT(drafted.stats.accepted_drafts[0], drafted.stats.drafted_steps / 2);
         EXPECT_LT(drafted.stats.accepted_drafts[0], drafted.stats.drafted_steps);
       }
-      EXPECT_EQ(drafted.stats.preemptions > 0, conditions.kv_blocks > 0);
+      EXPECT_EQ(drafted.stats.preemptions > 0, conditions.kv_cache_bytes > 0);
     }
   }
 }
