@@ -74,10 +74,18 @@ clean:
 
 .PHONY: simulate
 SEEDS ?= 1000000
-simulate: setup-test ## the scheduler under SEEDS random worlds (1000000: most of an hour)
+simulate: setup-test ## the scheduler under SEEDS random worlds (1000000: about 20 minutes of a core)
 	@cmake --preset dev > /dev/null
 	@cmake --build build/dev --target sched_test -j $(JOBS)
-	@GANTRY_SIMULATION_SEEDS=$(SEEDS) build/dev/src/sched/sched_test --gtest_filter='Simulation.EveryInvariant*'
+	@mkdir -p bench/results
+	@python3 bench/simulation/simulate.py --seeds $(SEEDS) --out bench/results/simulation.json
+
+.PHONY: determinism
+REQUESTS ?= 500
+determinism: setup-test ## REQUESTS seeded requests, alone and together under every chunk size: the same bits
+	@cmake --preset dev > /dev/null
+	@cmake --build build/dev --target engine_test -j $(JOBS)
+	@GANTRY_DETERMINISM_REQUESTS=$(REQUESTS) build/dev/src/engine/engine_test --gtest_filter='*ForEveryChunkSize'
 
 PEER := .cache/peers/llama_cpp
 .PHONY: bench-llama-cpp

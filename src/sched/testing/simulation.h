@@ -61,6 +61,13 @@ class Simulation {
     bool scored = false;
   };
 
+  // Of a block.
+  struct Holders {
+    int32_t count = 0;
+    const Sequence* first = nullptr;
+    size_t index = 0;  // of the block in its table
+  };
+
   void fail(const std::string& what);
   void arrive();
   GenerateRequest random_request();
@@ -85,6 +92,10 @@ class Simulation {
   std::set<std::pair<uint64_t, uint32_t>> preempted_in_flight_;  // sequence and run
   std::set<uint64_t> ended_in_flight_;
   std::vector<TokenId> shared_prefix_;
+  // Scratch of the checks.
+  std::vector<SeqId> planned_;
+  std::vector<Holders> holders_;  // by block
+  std::vector<char> slot_held_;
   StepPlan plan_;
   StepResult result_;
   StepFrame frame_;

@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
+#include <utility>
 
 #include "sched/testing/simulation.h"
 
@@ -79,20 +79,20 @@ void Simulation::check_plan(const StepPlan& plan) {
   if (static_cast<int32_t>(plan.ids.size()) > o.max_num_batched_tokens) fail("the token budget is exceeded");
   if (plan.logit_rows > o.logit_rows_max) fail("the budget of logit rows is exceeded");
   if (static_cast<int32_t>(plan.sequences.size()) > o.max_num_seqs) fail("more sequences than slots");
-  std::set<uint64_t> seen;
+  planned_.clear();
   int32_t rows_before = 0;
   std::vector<BlockId>& touched = touched_[plan.ticket.value];
   for (const PlanRows& rows : plan.sequences) {
-    if (!seen.insert(rows.sequence.value).second) fail("a sequence twice in one plan");
+    planned_.push_back(rows.sequence);
     if (rows.first_row != rows_before || rows.rows < 1) fail("rows do not lie together");
     if (rows.sampled + std::max(rows.scores, 0) > rows.rows) fail("more logits than rows");
     rows_before += rows.rows;
-    peer_.each_sequence([&](const Sequence& sequence) {
-      if (sequence.id != rows.sequence) return;
-      if (KvLedger::blocks_for(rows.reserved) > static_cast<int32_t>(sequence.blocks.size())) {
+    for (const Sequence* sequence : peer_.running()) {
+      if (sequence->id == rows.sequence &&
+          KvLedger::blocks_for(rows.reserved) > static_cast<int32_t>(sequence->blocks.size())) {
         fail("positions are reserved that have no block");
       }
-    });
+    }
     const int32_t drafts = rows.sampled > 0 ? o.drafts : 0;
     if (rows.reserved < rows.first_position + rows.rows ||
         rows.reserved > rows.first_position + rows.rows + drafts) {
@@ -100,12 +100,16 @@ void Simulation::check_plan(const StepPlan& plan) {
     }
   }
   if (rows_before != static_cast<int32_t>(plan.ids.size())) fail("ids that belong to no sequence");
-  peer_.each_sequence([&](Sequence& sequence) {
-    if (sequence.last_ticket == plan.ticket && sequence.in_flight > 0) {
-      touched.insert(touched.end(), sequence.blocks.begin(), sequence.blocks.end());
-      last_planned_[sequence.id.value] = steps_;
+  for (const Sequence* sequence : peer_.running()) {
+    if (sequence->last_ticket == plan.ticket && sequence->in_flight > 0) {
+      touched.insert(touched.end(), sequence->blocks.begin(), sequence->blocks.end());
+      last_planned_[sequence->id.value] = steps_;
     }
-  });
+  }
+  std::sort(planned_.begin(), planned_.end());
+  if (std::adjacent_find(planned_.begin(), planned_.end()) != planned_.end()) {
+    fail("a sequence twice in one plan");
+  }
   check_order(plan);
 }
 
@@ -138,19 +142,25 @@ void Simulation::check_books() {
   if (!error_.empty()) return;
   BlockPool& pool = peer_.pool();
   if (const std::string audit = pool.audit(); !audit.empty()) return fail(audit);
-  std::vector<int32_t> holders(static_cast<size_t>(pool.total()));
-  std::map<int32_t, std::pair<const Sequence*, size_t>> first_holder;
-  std::set<int32_t> slots(peer_.free_slots().begin(), peer_.free_slots().end());
-  if (slots.size() != peer_.free_slots().size()) return fail("a slot is free twice");
+  holders_.assign(static_cast<size_t>(pool.total()), {});
+  slot_held_.assign(static_cast<size_t>(peer_.options().max_num_seqs), false);
+  const auto hold_slot = [&](int32_t slot) {
+    return !std::exchange(slot_held_.at(static_cast<size_t>(slot)), true);
+  };
+  for (const int32_t slot : peer_.free_slots()) {
+    if (!hold_slot(slot)) return fail("a slot is free twice");
+  }
   int32_t promised = 0;
+  size_t states_running = 0;
   peer_.each_sequence([&](Sequence& s) {
     promised += s.blocks_promised;
+    states_running += s.state == SequenceState::kRunning ? 1 : 0;
     if (s.state == SequenceState::kWaiting && s.in_flight > 0)
       preempted_in_flight_.emplace(s.id.value, s.run);
     if (s.state == SequenceState::kFinished && s.in_flight > 0) ended_in_flight_.insert(s.id.value);
     if (s.state != SequenceState::kRunning && !s.blocks.empty())
       fail("a sequence that does not run holds blocks");
-    if (s.slot >= 0 && !slots.insert(s.slot).second) fail("a slot is held twice");
+    if (s.slot >= 0 && !hold_slot(s.slot)) fail("a slot is held twice");
     if (s.computed > s.planned || s.planned > s.positions_max())
       fail("positions are computed that were not planned");
     if (s.published * limits::kKvBlockTokens > s.computed) fail("an unfinished block is published");
@@ -162,14 +172,17 @@ void Simulation::check_books() {
       fail("positions without a block");
     }
     for (size_t i = 0; i < s.blocks.size(); ++i) {
-      ++holders[static_cast<size_t>(s.blocks[i].value)];
+      Holders& holders = holders_[static_cast<size_t>(s.blocks[i].value)];
       if (static_cast<int32_t>(i) < s.blocks_on_ranks && device_.table(s.slot)[i] != s.blocks[i].value) {
         fail("a rank's block table differs");
       }
-      const auto [it, is_first] = first_holder.emplace(s.blocks[i].value, std::pair(&s, i));
-      if (is_first) continue;
-      const auto& [other, index] = it->second;
-      if (index != i) fail("a block is shared at two places");
+      if (++holders.count == 1) {
+        holders.first = &s;
+        holders.index = i;
+        continue;
+      }
+      const Sequence* other = holders.first;
+      if (holders.index != i) fail("a block is shared at two places");
       const auto begin = static_cast<int32_t>(i) * limits::kKvBlockTokens;
       for (int32_t p = begin; p < begin + limits::kKvBlockTokens; ++p) {
         if (p >= s.length() || p >= other->length() || s.token(p) != other->token(p)) {
@@ -178,11 +191,12 @@ void Simulation::check_books() {
       }
     }
   });
-  if (static_cast<int32_t>(slots.size()) != peer_.options().max_num_seqs) fail("a slot is lost");
+  if (std::find(slot_held_.begin(), slot_held_.end(), false) != slot_held_.end()) fail("a slot is lost");
   for (int32_t b = 0; b < pool.total(); ++b) {
-    if (holders[static_cast<size_t>(b)] != pool.references(BlockId{b})) {
-      return fail(fmt::format("block {} has {} references and {} holders", b, pool.references(BlockId{b}),
-                              holders[static_cast<size_t>(b)]));
+    const int32_t count = holders_[static_cast<size_t>(b)].count;
+    if (count != pool.references(BlockId{b})) {
+      return fail(
+          fmt::format("block {} has {} references and {} holders", b, pool.references(BlockId{b}), count));
     }
   }
   if (promised != peer_.promised()) fail("the promised blocks are miscounted");
@@ -192,10 +206,13 @@ void Simulation::check_books() {
       if (pool.is_free(block)) return fail("a block is free while a ticket in flight touches it");
     }
   }
-  std::set<const Sequence*> running(peer_.running().begin(), peer_.running().end());
-  if (running.size() != peer_.running().size()) fail("a sequence runs twice");
-  size_t states_running = 0;
-  peer_.each_sequence([&](Sequence& s) { states_running += s.state == SequenceState::kRunning ? 1 : 0; });
+  const auto& running = peer_.running();
+  for (size_t i = 1; i < running.size(); ++i) {
+    if (std::find(running.begin(), running.begin() + static_cast<std::ptrdiff_t>(i), running[i]) !=
+        running.begin() + static_cast<std::ptrdiff_t>(i)) {
+      return fail("a sequence runs twice");
+    }
+  }
   if (states_running != running.size()) fail("a running sequence is lost");
   const auto& waiting = peer_.waiting();
   for (size_t i = 1; i < waiting.size(); ++i) {
