@@ -177,6 +177,8 @@ void Simulation::step() {
   check_books();
   bool planned = true;
   while (planned && error_.empty() && (scheduler_.tickets_in_flight() == 0 || percent(random_, 70))) {
+    ran_before_.clear();
+    for (const Sequence* running : peer_.running()) ran_before_.emplace_back(running->id, running->run);
     planned = scheduler_.schedule(now_ns_, plan_);
     if (!planned) break;
     check_plan(plan_);

@@ -78,7 +78,7 @@ class Simulation {
   void check_event(const TokenEvent& event);
   void check_plan(const StepPlan& plan);
   void check_books();
-  void check_order(const StepPlan& plan);
+  void check_order();
 
   SimulationOptions options_;
   std::mt19937_64 random_;
@@ -92,6 +92,7 @@ class Simulation {
   std::set<std::pair<uint64_t, uint32_t>> preempted_in_flight_;  // sequence and run
   std::set<uint64_t> ended_in_flight_;
   std::vector<TokenId> shared_prefix_;
+  std::vector<std::pair<SeqId, uint32_t>> ran_before_;  // the plan: sequence and run
   // Scratch of the checks.
   std::vector<SeqId> planned_;
   std::vector<Holders> holders_;  // by block
