@@ -13,8 +13,8 @@ class FileSource : public CheckpointSource {
  public:
   explicit FileSource(Checkpoint checkpoint) : CheckpointSource(std::move(checkpoint)) {}
 
-  Status read(const WeightInfo& info, std::span<std::byte> out) const override {
-    GANTRY_CHECK(out.size() == info.view.bytes()) << info.name;
+  Status read_range(const WeightInfo& info, uint64_t offset, std::span<std::byte> out) const override {
+    GANTRY_CHECK(offset <= info.view.bytes() && out.size() <= info.view.bytes() - offset) << info.name;
     if (out.empty()) return {};
     const auto* data = static_cast<const std::byte*>(info.view.data);
     const auto after = std::upper_bound(
@@ -22,7 +22,7 @@ class FileSource : public CheckpointSource {
         [](const std::byte* address, const auto& file) { return address < file->bytes().data(); });
     GANTRY_CHECK(after != checkpoint().files.begin()) << info.name << " lies in no file";
     const MappedFile& file = **std::prev(after);
-    return file.read(static_cast<uint64_t>(data - file.bytes().data()), out);
+    return file.read(static_cast<uint64_t>(data - file.bytes().data()) + offset, out);
   }
   Status check_unchanged() const override {
     for (const auto& file : checkpoint().files) GANTRY_RETURN_IF_ERROR(file->check_unchanged());

@@ -14,10 +14,14 @@ uint64_t WeightSource::total_bytes() const {
   return total;
 }
 
+Status WeightSource::read_range(const WeightInfo& info, uint64_t offset, std::span<std::byte> out) const {
+  std::memcpy(out.data(), static_cast<const std::byte*>(info.view.data) + offset, out.size());
+  return {};
+}
+
 Status WeightSource::read(const WeightInfo& info, std::span<std::byte> out) const {
   GANTRY_CHECK(out.size() == info.view.bytes()) << info.name;
-  std::memcpy(out.data(), info.view.data, out.size());
-  return {};
+  return read_range(info, 0, out);
 }
 
 Result<std::unique_ptr<WeightSource>> open_weights(const std::string& path) {

@@ -53,9 +53,11 @@ class WeightSource {
   virtual const WeightInfo* find(std::string_view name) const = 0;
   uint64_t total_bytes() const;
 
-  // Copies the tensor's bytes to `out`, info.view.bytes() long. kDataLoss names a file that was shortened.
-  // Thread-safe. The default copies the view.
-  virtual Status read(const WeightInfo& info, std::span<std::byte> out) const;
+  // Copies the tensor's bytes from `offset` on to `out`; they lie within the tensor. kDataLoss names a file that
+  // was shortened. Thread-safe. The default copies the view.
+  virtual Status read_range(const WeightInfo& info, uint64_t offset, std::span<std::byte> out) const;
+  // All of it: `out` is info.view.bytes() long.
+  Status read(const WeightInfo& info, std::span<std::byte> out) const;
   // kDataLoss names a file that changed since it was opened. After the last read.
   virtual Status check_unchanged() const { return {}; }
 };
