@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "formats/weight_source.h"
@@ -177,7 +178,7 @@ int run(const std::string& folder, int threads, const std::string& backend_name)
   const Segment prompt{0, kDepth, 0, table.data()};
   const int32_t last = kDepth - 1, first = 0;
   const int64_t prefill_start = monotonic_ns();
-  model.forward({ids, {&prompt, 1}, {&last, 1}}, **kv, logits.data());
+  GANTRY_CHECK(model.forward({ids, {&prompt, 1}, {&last, 1}}, **kv, logits.data()).ok());
   const double prefill = seconds_since(prefill_start);
   const double bandwidth_before = read_bandwidth(pool);
   std::vector<double> steps;
@@ -185,7 +186,7 @@ int run(const std::string& folder, int threads, const std::string& backend_name)
     const auto id = static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
     const Segment segment{0, 1, kDepth + i, table.data()};
     const int64_t step = monotonic_ns();
-    model.forward({{&id, 1}, {&segment, 1}, {&first, 1}}, **kv, logits.data());
+    GANTRY_CHECK(model.forward({{&id, 1}, {&segment, 1}, {&first, 1}}, **kv, logits.data()).ok());
     steps.push_back(seconds_since(step));
   }
   const double bandwidth = std::max(bandwidth_before, read_bandwidth(pool));

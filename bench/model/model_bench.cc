@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "formats/weight_source.h"
 #include "kernels/ops/backend.h"
@@ -43,7 +44,12 @@ class Bench {
     for (int i = 0; i < count; ++i) ids_[static_cast<size_t>(i)] = 100 + (first + i) % 1000;
     const Segment segment{0, count, first, tables_[static_cast<size_t>(stream)].data()};
     const int32_t last = count - 1;
-    model_.forward({ids_, {&segment, 1}, {&last, 1}}, kv_, logits_.data());
+    forward({ids_, {&segment, 1}, {&last, 1}});
+  }
+
+  void forward(const ForwardBatch& batch) {
+    const Status status = model_.forward(batch, kv_, logits_.data());
+    GANTRY_CHECK(status.ok()) << status.message();
   }
 
   void run_step(int streams, int position) {
@@ -56,7 +62,7 @@ class Bench {
       segments_[i] = {s, 1, position, tables_[i].data()};
       rows_[i] = s;
     }
-    model_.forward({ids_, segments_, rows_}, kv_, logits_.data());
+    forward({ids_, segments_, rows_});
     checksum_ += *std::max_element(logits_.begin(), logits_.begin() + vocab_);
   }
 

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log.h"
 
 namespace gantry {
 
@@ -61,6 +62,7 @@ Status EngineLoop::submit(GenerateRequest request) {
   GANTRY_RETURN_IF_ERROR(check(request));
   {
     std::lock_guard lock(mutex_);
+    if (failed_) return unavailable("the replica has failed");
     if (draining_ || stop_) return unavailable("the replica is shutting down");
     const int64_t now = monotonic_ns();
     GANTRY_RETURN_IF_ERROR(gate_.enter(request, now));
@@ -95,14 +97,23 @@ ReplicaStats EngineLoop::stats() const {
 }
 
 void EngineLoop::run() {
-  while (drain_inbox()) {
+  bool works = true;
+  while (works && drain_inbox()) {
     schedule_and_execute();
-    advance();
+    works = advance();
     publish();
   }
-  for (Command& command : inbox_) take(command);  // submit() refuses since stop_, cancel() has no effect
-  while (scheduler_.tickets_in_flight() > 0) advance();
-  scheduler_.end_all(FinishReason::kCancelled, "the replica is shutting down", monotonic_ns(), frame_);
+  {
+    std::lock_guard lock(mutex_);
+    std::swap(commands_, inbox_);
+    inbox_requests_ = 0;
+    inbox_tokens_ = 0;
+  }
+  for (Command& command : commands_) take(command);  // the last: submit() refuses since stop_ or failed_
+  while (works && scheduler_.tickets_in_flight() > 0) works = advance();
+  const auto [reason, why] = works ? std::pair(FinishReason::kCancelled, "the replica is shutting down")
+                                   : std::pair(FinishReason::kError, "the replica has failed");
+  scheduler_.end_all(reason, why, monotonic_ns(), frame_);
   publish();
 }
 
@@ -150,12 +161,18 @@ void EngineLoop::announce_starts() {
   if (sink_ != nullptr) sink_->on_started(started_);
 }
 
-void EngineLoop::advance() {
+bool EngineLoop::advance() {
   idle_ = scheduler_.tickets_in_flight() == 0;
-  if (idle_) return;
-  executor_.collect(result_);
+  if (idle_) return true;
+  if (const Status status = executor_.collect(result_); !status.ok()) {
+    log::error("the replica has failed: {}", status.message());
+    std::lock_guard lock(mutex_);
+    failed_ = true;
+    return false;
+  }
   scheduler_.advance(result_, monotonic_ns(), frame_);
   step_began_ns_ = scheduler_.tickets_in_flight() > 0 ? monotonic_ns() : 0;
+  return true;
 }
 
 void EngineLoop::publish() {

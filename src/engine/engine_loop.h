@@ -54,7 +54,8 @@ class EngineLoop {
   void schedule_and_execute();
   // Tells the sink which requests the plan takes up, before they can do any harm.
   void announce_starts();
-  void advance();
+  // False when the executor has failed: everything has ended then, and the loop ends.
+  bool advance();
   void publish();
 
   StepExecutor& executor_;
@@ -68,6 +69,7 @@ class EngineLoop {
   ReplicaStats stats_;
   bool draining_ = false;
   bool stop_ = false;
+  bool failed_ = false;  // the executor
 
   std::mutex sink_mutex_;  // held during on_frame()
   FrameSink* sink_ = nullptr;

@@ -21,12 +21,18 @@ class Executor : public StepExecutor {
   explicit Executor(const SchedulerOptions& o)
       : device_(o.kv_blocks, o.max_num_seqs, o.kv_blocks, o.drafts, 1) {}
   void submit(const StepPlan& plan) override { device_.submit(plan); }
-  void collect(StepResult& result) override {
+  Status collect(StepResult& result) override {
     std::unique_lock lock(mutex_);
     wake_.wait(lock, [&] { return steps_ > 0; });
+    if (fails_) return unavailable("rank 1 has ended");
     --steps_;
     device_.collect(result);
     EXPECT_EQ(device_.error(), "");
+    return {};
+  }
+  void fail() {
+    std::lock_guard lock(mutex_);
+    fails_ = true;
   }
   // From now on that many steps may end.
   void allow(int64_t steps) {
@@ -42,6 +48,7 @@ class Executor : public StepExecutor {
   std::mutex mutex_;
   std::condition_variable wake_;
   int64_t steps_ = kAll;
+  bool fails_ = false;
 };
 
 constexpr int64_t kVocab = 48;
@@ -221,6 +228,20 @@ TEST_F(EngineLoopTest, DeadlinesEndRunningAndWaitingRequests) {
     }
   }
   wait_until_empty();
+}
+
+TEST_F(EngineLoopTest, AFailedExecutorEndsEverything) {
+  executor.allow(3);
+  ASSERT_TRUE(loop.submit(request(1, 20, 40)).ok());
+  ASSERT_TRUE(loop.submit(request(2, 20, 40)).ok());
+  executor.fail();
+  executor.allow(1);
+  for (const uint64_t id : {1, 2}) {
+    const auto stream = collector.wait_for_end(id);
+    EXPECT_EQ(stream.last.finish, FinishReason::kError);
+    EXPECT_EQ(stream.last.error, "the replica has failed");
+  }
+  EXPECT_EQ(loop.submit(request(3, 20, 4)).code(), StatusCode::kUnavailable);
 }
 
 TEST_F(EngineLoopTest, RefusesWhatCanNeverFitSayingWhatWould) {

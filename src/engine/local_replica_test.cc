@@ -35,7 +35,7 @@ class HashModel : public Model {
   std::vector<KvLayout> kv_layouts() const override { return {KvLayout{DType::kF32, 1, 4, 4}}; }
   uint64_t weight_bytes() const override { return 0; }
 
-  void forward(const ForwardBatch& batch, const KvStore&, float* logits) override {
+  Status forward(const ForwardBatch& batch, const KvStore&, float* logits) override {
     if (in_forward_) in_forward_();
     size_t next = 0;
     for (const Segment& segment : batch.segments) {
@@ -55,6 +55,7 @@ class HashModel : public Model {
       }
     }
     EXPECT_EQ(next, batch.logit_rows.size());
+    return {};
   }
 
  private:

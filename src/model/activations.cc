@@ -40,7 +40,9 @@ size_t lay_out(std::byte* base, const ActivationWidths& widths, int32_t rows, in
   layout.floats(out.attended, rows, widths.attended);
   layout.floats(out.latent_attended, rows, widths.latent_attended);
   layout.floats(out.workspace, rows, widths.workspace);
+  layout.floats(out.part, rows, widths.part);
   layout.floats(out.head_input, logit_rows, widths.hidden);
+  layout.floats(out.logits, logit_rows, widths.logits);
   out.scratch = layout.take(scratch_bytes);
   return layout.used();
 }
@@ -63,6 +65,8 @@ void ActivationWidths::widen(const ActivationWidths& other) {
   latent_attended = std::max(latent_attended, other.latent_attended);
   workspace = std::max(workspace, other.workspace);
   rope_pairs = std::max(rope_pairs, other.rope_pairs);
+  part = std::max(part, other.part);
+  logits = std::max(logits, other.logits);
 }
 
 Result<Activations> Activations::allocate(const ActivationWidths& widths, int32_t rows_max,
@@ -74,6 +78,7 @@ Result<Activations> Activations::allocate(const ActivationWidths& widths, int32_
   lay_out(activations.memory.bytes().data(), widths, rows_max, logit_rows_max, scratch_bytes, activations);
   const size_t angles = static_cast<size_t>(rows_max) * static_cast<size_t>(widths.rope_pairs);
   activations.positions.resize(2 * angles);
+  activations.own_ids.reserve(static_cast<size_t>(rows_max));
   activations.cos = activations.positions.data();
   activations.sin = activations.cos + angles;
   return activations;

@@ -47,8 +47,7 @@ class Writer {
       tensor(name + ".weight_scale_inv",
              {ceil_div(rows, format_.fp8_block), ceil_div(cols, format_.fp8_block)}, split, DType::kF32);
     }
-    // The bias of a linear that is split by columns is added once, after the sum over ranks.
-    const TensorSplit bias_split = split == TensorSplit::kColumns ? TensorSplit::kWhole : split;
+    const TensorSplit bias_split = split == TensorSplit::kColumns ? TensorSplit::kFirstRank : split;
     if (bias) tensor(name + ".bias", {rows}, bias_split, format_.dtype);
   }
 
@@ -206,7 +205,7 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ModelConfig& config, cons
       tensor = it->second;
     } else {
       tensor.split = split_of_other(info.name);
-      tensor.place = Place::kEmbedding;
+      tensor.place = Place::kEverywhere;
       if (const auto layer = layer_of(info.name)) {
         tensor.place = *layer < config.layers ? Place::kLayer : Place::kMtp;
         tensor.layer = *layer;

@@ -22,10 +22,12 @@ enum class TensorSplit : uint8_t {
   kColumns,     // dimension 1 in equal runs
   kKvRows,      // dimension 0 by KV heads; with fewer heads than ranks a head has several ranks
   kVocabulary,  // dimension 0, padded so that every rank has as many rows
+  kFirstRank,  // whole on the first rank, zeros on the others: a bias that is added once, to a sum over ranks
 };
 
 struct CheckpointTensor {
-  enum class Place : uint8_t { kEmbedding, kLayer, kHead, kMtp };
+  // kEverywhere: of no layer, but none of the published files', such as llama.cpp's rope_freqs.
+  enum class Place : uint8_t { kEmbedding, kLayer, kHead, kMtp, kEverywhere };
 
   std::string name;
   DType dtype = DType::kBF16;

@@ -7,9 +7,17 @@
 #include "base/check.h"
 
 namespace gantry {
+namespace {
+
+// [R, hidden], all ranks of a stage have the same.
+std::span<float> rows_of(const Step& step) {
+  return {step.buffers->x, static_cast<size_t>(step.rows * step.hidden)};
+}
+
+}  // namespace
 
 Status Decoder::load_ends(Loader& loader, int32_t rope_dim) {
-  GANTRY_ASSIGN_OR_RETURN(vocabulary_, load_vocabulary(loader, config_));
+  GANTRY_ASSIGN_OR_RETURN(vocabulary_, load_vocabulary(loader, shard_));
   // llama.cpp stores Llama 3's scaling as one divisor per pair instead of configuration keys.
   std::span<const float> factors;
   if (loader.has("rope_freqs.weight")) {
@@ -31,10 +39,14 @@ Status Decoder::load_buffers(Loader& loader, std::initializer_list<ActivationWid
                          "num_speculative_tokens");
   }
   ActivationWidths widths{.hidden = config_.hidden, .rope_pairs = rope_.pairs()};
+  if (options_.ranks.tensor != nullptr) {
+    widths.part = config_.hidden;
+    if (shard_.last_stage) widths.logits = shard_.vocab_rows;
+  }
   for (const ActivationWidths& layer : layer_widths) widths.widen(layer);
   ScratchSpec scratch{.rows_max = options_.rows_max,
                       .width_max = loader.width_max(),
-                      .heads = config_.heads,
+                      .heads = shard_.widths.heads,
                       .head_dim_max = config_.head_dim,
                       .context_max = options_.context_max,
                       .threads = options_.pool->size(),
@@ -48,7 +60,7 @@ Status Decoder::load_buffers(Loader& loader, std::initializer_list<ActivationWid
   if (config_.moe) {
     scratch.experts = config_.moe->experts;
     scratch.experts_per_token = config_.moe->experts_per_token;
-    scratch.expert_width = config_.moe->intermediate;
+    scratch.expert_width = shard_.widths.moe->intermediate;
   }
   GANTRY_ASSIGN_OR_RETURN(
       activations_,
@@ -62,7 +74,7 @@ Status Decoder::load_buffers(Loader& loader, std::initializer_list<ActivationWid
   return {};
 }
 
-Step Decoder::begin(std::span<const Segment> segments, size_t rows, size_t logit_rows) const {
+Step Decoder::begin(std::span<const Segment> segments, size_t rows, size_t logit_rows) {
   GANTRY_CHECK(rows <= static_cast<size_t>(options_.rows_max)) << rows << " rows of " << options_.rows_max;
   GANTRY_CHECK(logit_rows <= static_cast<size_t>(options_.logit_rows_max))
       << logit_rows << " rows of logits of " << options_.logit_rows_max;
@@ -80,11 +92,23 @@ Step Decoder::begin(std::span<const Segment> segments, size_t rows, size_t logit
                       .state = state_.get()},
           .buffers = &activations_,
           .rows = static_cast<int64_t>(rows),
+          .hidden = config_.hidden,
+          .tensor = options_.ranks.tensor,
           .segments = segments,
           .rope = rope_.rows(segments, activations_.cos, activations_.sin)};
 }
 
-void Decoder::end(const Step& step, const ForwardBatch& batch, float* logits) const {
+Status Decoder::start(const Step& step, const ForwardBatch& batch) const {
+  if (shard_.first_stage) return embed(step, vocabulary_, batch.ids);
+  const RankGroups& ranks = options_.ranks;
+  return ranks.all->receive(std::as_writable_bytes(rows_of(step)), ranks.rank - ranks.sizes.tensor);
+}
+
+Status Decoder::end(const Step& step, const ForwardBatch& batch, float* logits) const {
+  if (!shard_.last_stage) {
+    const RankGroups& ranks = options_.ranks;
+    return ranks.all->send(std::as_bytes(rows_of(step)), ranks.rank + ranks.sizes.tensor);
+  }
   if (batch.hidden != nullptr) {
     ops::norm(step.context, {.x = step.buffers->x,
                              .rows = step.rows,
@@ -93,10 +117,10 @@ void Decoder::end(const Step& step, const ForwardBatch& batch, float* logits) co
                              .out = batch.hidden,
                              .out_stride = config_.hidden});
   }
-  head(step, vocabulary_, batch.logit_rows, logits);
+  return head(step, vocabulary_, batch.logit_rows, logits);
 }
 
-void Decoder::forward(const ForwardBatch& batch, const KvStore& kv, float* logits) {
+Status Decoder::forward(const ForwardBatch& batch, const KvStore& kv, float* logits) {
   const Step step = begin(batch.segments, batch.ids.size(), batch.logit_rows.size());
   const bool decodes = std::all_of(batch.segments.begin(), batch.segments.end(),
                                    [](const Segment& segment) { return segment.rows == 1; });
@@ -107,8 +131,9 @@ void Decoder::forward(const ForwardBatch& batch, const KvStore& kv, float* logit
                           .logits = logits,
                           .recordable = decodes && batch.logit_rows.size() == batch.ids.size(),
                           .cache = kv.id()};
-  if (!ops::begin_step(step.context, inputs)) run(step, batch, kv, logits);
+  if (!ops::begin_step(step.context, inputs)) GANTRY_RETURN_IF_ERROR(run(step, batch, kv, logits));
   ops::finish(step.context);
+  return {};
 }
 
 }  // namespace gantry

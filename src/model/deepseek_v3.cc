@@ -23,30 +23,32 @@ struct DeepseekLayer {
 
 class DeepseekV3 final : public Decoder {
  public:
-  DeepseekV3(ModelConfig config, const LoadOptions& options) : Decoder(std::move(config), options) {}
+  using Decoder::Decoder;
 
   Status load(const WeightSource& source) {
     Loader loader(source, options_, arena_);
     GANTRY_RETURN_IF_ERROR(load_ends(loader, config_.mla->qk_rope_head_dim));
     GANTRY_ASSIGN_OR_RETURN(
-        layers_, loader.layers<DeepseekLayer>(config_.layers, [&](int32_t i, DeepseekLayer& layer) -> Status {
-          const std::string prefix = layer_prefix(i);
-          GANTRY_ASSIGN_OR_RETURN(layer.attention, load_mla(loader, config_, prefix));
-          if (i < config_.moe->first_dense_layers) {
-            GANTRY_ASSIGN_OR_RETURN(layer.dense, load_mlp(loader, config_, prefix));
+        layers_,
+        loader.layers<DeepseekLayer>(shard_.layers.count(), [&](int32_t i, DeepseekLayer& layer) -> Status {
+          const int32_t number = shard_.layers.begin + i;
+          const std::string prefix = layer_prefix(number);
+          GANTRY_ASSIGN_OR_RETURN(layer.attention, load_mla(loader, shard_.widths, prefix));
+          if (number < config_.moe->first_dense_layers) {
+            GANTRY_ASSIGN_OR_RETURN(layer.dense, load_mlp(loader, shard_.widths, prefix));
           } else {
-            GANTRY_ASSIGN_OR_RETURN(layer.experts, load_moe(loader, config_, prefix));
+            GANTRY_ASSIGN_OR_RETURN(layer.experts, load_moe(loader, shard_, prefix));
           }
           return {};
         }));
-    if (options_.drafts) {
-      GANTRY_ASSIGN_OR_RETURN(mtp_, load_mtp(loader, config_, layer_prefix(config_.layers)));
+    if (options_.drafts && shard_.last_stage) {
+      GANTRY_ASSIGN_OR_RETURN(mtp_, load_mtp(loader, shard_, layer_prefix(config_.layers)));
     }
     for (int32_t i = mtp_ ? 1 : 0; i < config_.mtp_layers; ++i) {
       loader.ignore_prefix(layer_prefix(config_.layers + i));
     }
-    return load_buffers(loader, {mla_widths(config_), mlp_widths(config_), moe_widths(config_),
-                                 mtp_ ? mtp_widths(config_) : ActivationWidths{}});
+    return load_buffers(loader, {mla_widths(shard_.widths), mlp_widths(shard_.widths), moe_widths(shard_),
+                                 mtp_ ? mtp_widths(shard_.widths) : ActivationWidths{}});
   }
 
   std::vector<KvLayout> kv_layouts() const override {
@@ -55,28 +57,24 @@ class DeepseekV3 final : public Decoder {
 
   int64_t kv_tail() const override { return mtp_ ? config_.hidden : 0; }
 
-  void run(const Step& step, const ForwardBatch& batch, const KvStore& kv, float* logits) override {
-    embed(step, vocabulary_, batch.ids);
+  Status run(const Step& step, const ForwardBatch& batch, const KvStore& kv, float* logits) override {
+    GANTRY_RETURN_IF_ERROR(start(step, batch));
     for (size_t i = 0; i < layers_.size(); ++i) {
       const DeepseekLayer& layer = layers_[i];
-      mla(step, layer.attention, kv.layer(static_cast<int>(i)));
-      if (layer.dense) {
-        mlp(step, *layer.dense);
-      } else {
-        moe(step, *layer.experts);
-      }
+      GANTRY_RETURN_IF_ERROR(mla(step, layer.attention, kv.layer(static_cast<int>(i))));
+      GANTRY_RETURN_IF_ERROR(layer.dense ? mlp(step, *layer.dense) : moe(step, *layer.experts));
     }
-    end(step, batch, logits);
+    return end(step, batch, logits);
   }
 
-  void draft(const DraftBatch& batch, const KvStore& kv, float* logits, float* hidden) override {
+  Status draft(const DraftBatch& batch, const KvStore& kv, float* logits, float* hidden) override {
     const Step step = begin(batch.segments, batch.ids.size(), batch.logit_rows.size());
-    mtp(step, *mtp_, kv.layer(static_cast<int>(layers_.size())),
-        {.ids = batch.ids,
-         .hidden = batch.hidden,
-         .rows = batch.logit_rows,
-         .out = hidden,
-         .logits = logits});
+    return mtp(step, *mtp_, kv.layer(static_cast<int>(layers_.size())),
+               {.ids = batch.ids,
+                .hidden = batch.hidden,
+                .rows = batch.logit_rows,
+                .out = hidden,
+                .logits = logits});
   }
 
  private:
@@ -89,8 +87,8 @@ class DeepseekV3 final : public Decoder {
 }  // namespace
 
 Result<std::unique_ptr<Model>> load_deepseek_v3(const WeightSource& source, const LoadOptions& options,
-                                                ModelConfig config) {
-  auto model = std::make_unique<DeepseekV3>(std::move(config), options);
+                                                ModelConfig config, Shard shard) {
+  auto model = std::make_unique<DeepseekV3>(std::move(config), options, std::move(shard));
   GANTRY_RETURN_IF_ERROR(model->load(source));
   return std::unique_ptr<Model>(std::move(model));
 }

@@ -19,32 +19,33 @@ struct DenseLayer {
 
 class DenseDecoder final : public Decoder {
  public:
-  DenseDecoder(ModelConfig config, const LoadOptions& options) : Decoder(std::move(config), options) {}
+  using Decoder::Decoder;
 
   Status load(const WeightSource& source) {
     Loader loader(source, options_, arena_);
     GANTRY_RETURN_IF_ERROR(load_ends(loader, config_.head_dim));
     GANTRY_ASSIGN_OR_RETURN(
-        layers_, loader.layers<DenseLayer>(config_.layers, [&](int32_t i, DenseLayer& layer) -> Status {
-          const std::string prefix = "model.layers." + std::to_string(i) + ".";
-          GANTRY_ASSIGN_OR_RETURN(layer.attention, load_attention(loader, config_, prefix));
-          GANTRY_ASSIGN_OR_RETURN(layer.mlp, load_mlp(loader, config_, prefix));
+        layers_,
+        loader.layers<DenseLayer>(shard_.layers.count(), [&](int32_t i, DenseLayer& layer) -> Status {
+          const std::string prefix = "model.layers." + std::to_string(shard_.layers.begin + i) + ".";
+          GANTRY_ASSIGN_OR_RETURN(layer.attention, load_attention(loader, shard_.widths, prefix));
+          GANTRY_ASSIGN_OR_RETURN(layer.mlp, load_mlp(loader, shard_.widths, prefix));
           return {};
         }));
-    return load_buffers(loader, {attention_widths(config_), mlp_widths(config_)});
+    return load_buffers(loader, {attention_widths(shard_.widths), mlp_widths(shard_.widths)});
   }
 
   std::vector<KvLayout> kv_layouts() const override {
-    return {layers_.size(), attention_kv_layout(config_, options_.kv_dtype)};
+    return {layers_.size(), attention_kv_layout(shard_.widths, options_.kv_dtype)};
   }
 
-  void run(const Step& step, const ForwardBatch& batch, const KvStore& kv, float* logits) override {
-    embed(step, vocabulary_, batch.ids);
+  Status run(const Step& step, const ForwardBatch& batch, const KvStore& kv, float* logits) override {
+    GANTRY_RETURN_IF_ERROR(start(step, batch));
     for (size_t i = 0; i < layers_.size(); ++i) {
-      attention(step, layers_[i].attention, kv.layer(static_cast<int>(i)));
-      mlp(step, layers_[i].mlp);
+      GANTRY_RETURN_IF_ERROR(attention(step, layers_[i].attention, kv.layer(static_cast<int>(i))));
+      GANTRY_RETURN_IF_ERROR(mlp(step, layers_[i].mlp));
     }
-    end(step, batch, logits);
+    return end(step, batch, logits);
   }
 
  private:
@@ -54,8 +55,8 @@ class DenseDecoder final : public Decoder {
 }  // namespace
 
 Result<std::unique_ptr<Model>> load_dense_decoder(const WeightSource& source, const LoadOptions& options,
-                                                  ModelConfig config) {
-  auto model = std::make_unique<DenseDecoder>(std::move(config), options);
+                                                  ModelConfig config, Shard shard) {
+  auto model = std::make_unique<DenseDecoder>(std::move(config), options, std::move(shard));
   GANTRY_RETURN_IF_ERROR(model->load(source));
   return std::unique_ptr<Model>(std::move(model));
 }

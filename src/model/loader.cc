@@ -203,23 +203,24 @@ Result<PackedWeight> Loader::stack(std::span<const LinearPart> parts, int64_t co
 
 // Each entry is packed alone, so that no more than the threads' entries are unpacked at a time: a layer of R1
 // has 11 GB of them.
-Result<PackedWeight> Loader::experts(const std::string& prefix, int64_t count,
+Result<PackedWeight> Loader::experts(const std::string& prefix, LayerRange range,
                                      std::span<const LinearPart> parts, int64_t cols) {
+  const int64_t count = range.count();
   GANTRY_CHECK(count > 0 && !parts.empty()) << count << " experts of " << parts.size() << " parts";
-  if (on_device()) return experts_together(prefix, count, parts, cols);
+  if (on_device()) return experts_together(prefix, range, parts, cols);
   std::vector<DType> dtypes(parts.size());
   const auto pack_entry = [&](int64_t e, std::span<std::byte> storage,
                               std::span<std::byte>* all) -> Result<PackedWeight> {
     std::vector<TensorView> weights, scales;
     std::vector<WeightViews> views(parts.size());
     for (size_t i = 0; i < parts.size(); ++i) {
-      const std::string module = fmt::format("{}{}.{}", prefix, e, parts[i].name);
+      const std::string module = fmt::format("{}{}.{}", prefix, range.begin + e, parts[i].name);
       GANTRY_ASSIGN_OR_RETURN(views[i], weight(module, parts[i].rows, cols));
       if (e == 0) dtypes[i] = views[i].values.dtype;
       if (views[i].values.dtype != dtypes[i]) {
         return unimplemented(fmt::format(
-            "{}: tensor {}.weight is {}, that of expert 0 is {}: the experts of a layer are of one dtype",
-            path(), module, to_string(views[i].values.dtype), to_string(dtypes[i])));
+            "{}: tensor {}.weight is {}, that of expert {} is {}: the experts of a layer are of one dtype",
+            path(), module, to_string(views[i].values.dtype), range.begin, to_string(dtypes[i])));
       }
       weights.push_back(views[i].values);
       scales.push_back(views[i].scales);
@@ -230,7 +231,7 @@ Result<PackedWeight> Loader::experts(const std::string& prefix, int64_t count,
       GANTRY_ASSIGN_OR_RETURN(*all, take(bytes * static_cast<size_t>(count)));
       storage = all->first(bytes);
     }
-    return prepare(spec, storage, fmt::format("{}{}", prefix, e));
+    return prepare(spec, storage, fmt::format("{}{}", prefix, range.begin + e));
   };
   std::span<std::byte> storage;
   GANTRY_ASSIGN_OR_RETURN(PackedWeight packed, pack_entry(0, {}, &storage));
@@ -249,11 +250,11 @@ Result<PackedWeight> Loader::experts(const std::string& prefix, int64_t count,
 }
 
 // A device wants the entries of a part one after the other.
-Result<PackedWeight> Loader::experts_together(const std::string& prefix, int64_t count,
+Result<PackedWeight> Loader::experts_together(const std::string& prefix, LayerRange range,
                                               std::span<const LinearPart> parts, int64_t cols) {
   std::vector<TensorView> weights, scales;
   std::vector<WeightViews> views;
-  for (int64_t e = 0; e < count; ++e) {
+  for (int64_t e = range.begin; e < range.end; ++e) {
     for (const LinearPart& part : parts) {
       GANTRY_ASSIGN_OR_RETURN(WeightViews view,
                               weight(fmt::format("{}{}.{}", prefix, e, part.name), part.rows, cols));
@@ -262,9 +263,12 @@ Result<PackedWeight> Loader::experts_together(const std::string& prefix, int64_t
       views.push_back(std::move(view));
     }
   }
-  return pack(
-      {.parts = weights, .scales = scales, .compute = options_.compute, .batch = count, .transient = true},
-      prefix + "*." + parts[0].name);
+  return pack({.parts = weights,
+               .scales = scales,
+               .compute = options_.compute,
+               .batch = range.count(),
+               .transient = true},
+              prefix + "*." + parts[0].name);
 }
 
 void Loader::ignore(std::string_view name) {

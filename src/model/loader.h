@@ -18,6 +18,7 @@
 #include "model/load_threads.h"
 #include "model/memory.h"
 #include "model/model.h"
+#include "model/parallel_layout.h"
 #include "model/staging.h"
 
 namespace gantry {
@@ -67,8 +68,8 @@ class Loader {
                               std::optional<Compute> compute = std::nullopt);
   // The same for the head, whose output goes to the caller: no scratch has its width.
   Result<PackedWeight> head(const LinearPart& part, int64_t cols);
-  // Entry e stacks the parts named `prefix` + e + "." + part.name; parts have no bias.
-  Result<PackedWeight> experts(const std::string& prefix, int64_t count, std::span<const LinearPart> parts,
+  // An entry for each e of `range`, the parts named `prefix` + e + "." + part.name stacked; parts have no bias.
+  Result<PackedWeight> experts(const std::string& prefix, LayerRange range, std::span<const LinearPart> parts,
                                int64_t cols);
 
   Compute compute() const { return options_.compute; }
@@ -109,7 +110,7 @@ class Loader {
   Result<PackedWeight> prepare(const WeightSpec& spec, std::span<std::byte> storage,
                                const std::string& module);
   void account(const PackedWeight& packed, int64_t output_width);
-  Result<PackedWeight> experts_together(const std::string& prefix, int64_t count,
+  Result<PackedWeight> experts_together(const std::string& prefix, LayerRange range,
                                         std::span<const LinearPart> parts, int64_t cols);
   Result<PackedWeight> stack(std::span<const LinearPart> parts, int64_t cols, Compute compute, bool is_head);
 

@@ -13,6 +13,7 @@
 #include "formats/weight_source.h"
 #include "kernels/ops/backend.h"
 #include "model/config.h"
+#include "model/rank_groups.h"
 
 namespace gantry {
 
@@ -73,23 +74,28 @@ struct LoadOptions {
   std::function<void(uint64_t done, uint64_t total)> on_progress;
   // Memory is reserved as for loading and stays untouched; forward() must not be called.
   bool sizes_only = false;
+  // The part of the model that this rank has. Every rank of the groups makes the same calls of forward() and draft()
+  // with the same batches.
+  RankGroups ranks{};
 };
 
 class Model {
  public:
   virtual ~Model() = default;
-  virtual const ModelConfig& config() const = 0;
-  virtual std::vector<KvLayout> kv_layouts() const = 0;  // one per layer; the last is the draft module's
-  virtual int64_t kv_tail() const { return 0; }          // KvStore's tail: hidden, where the model can draft
+  virtual const ModelConfig& config() const = 0;  // of the whole model
+  virtual std::vector<KvLayout> kv_layouts()
+      const = 0;                                 // one per layer of the rank; the last is the draft module's
+  virtual int64_t kv_tail() const { return 0; }  // KvStore's tail: hidden, where the model can draft
   // Writes the cache at every row's position and fills logits [M, vocab] of logit_rows. The values of ids and
   // positions are the caller's duty (invariant 1): ids in [0, vocab), positions < context_max, blocks in the
-  // store.
-  virtual void forward(const ForwardBatch& batch, const KvStore& kv, float* logits) = 0;
+  // store. Of several ranks the last stage's tensor rank 0 fills logits; elsewhere it may be null. Errors are the
+  // Communicator's (kUnavailable, kDeadlineExceeded: what rank, why): the replica is of no further use.
+  virtual Status forward(const ForwardBatch& batch, const KvStore& kv, float* logits) = 0;
   // The batch through the draft module, after forward() has run these positions: writes the module's cache at
   // every row's position, and for the M logit rows the logits [M, vocab] of the token after the row's, and
   // hidden [M, hidden], which a further draft takes for the state of the row's position. Only where kv_tail() is
   // not 0.
-  virtual void draft(const DraftBatch& batch, const KvStore& kv, float* logits, float* hidden);
+  virtual Status draft(const DraftBatch& batch, const KvStore& kv, float* logits, float* hidden);
   virtual uint64_t weight_bytes() const = 0;  // that one decode step reads (all experts counted)
   // Memory of the weights as they are packed.
   virtual uint64_t resident_weight_bytes() const { return 0; }
@@ -99,8 +105,8 @@ class Model {
 
 // By config().architectures: LlamaForCausalLM, Qwen2ForCausalLM, DeepseekV3ForCausalLM. kUnimplemented names
 // the architecture or configuration key that is not supported and lists what is; kDataLoss names a missing or
-// misshapen tensor; kInvalidArgument (param() "num_speculative_tokens"): drafts without such a module. The source
-// outlives the model.
+// misshapen tensor; kInvalidArgument (param() "num_speculative_tokens"): drafts without such a module, or
+// (ParallelLayout) ranks over which the model does not split. The source may go once the model is loaded.
 Result<std::unique_ptr<Model>> load_model(const WeightSource& source, const LoadOptions& options);
 
 }  // namespace gantry

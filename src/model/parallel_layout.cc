@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/check.h"
 
@@ -42,11 +43,11 @@ std::string why_not_tensor(const ModelConfig& config, const QuantBlock& block, i
   if (config.mla) {
     const int64_t rows = int64_t{config.heads} * (config.mla->qk_nope_head_dim + config.mla->v_head_dim);
     if (std::string why = why_not("rows of kv_b_proj", rows, block.rows, ranks); !why.empty()) return why;
-  } else if (config.kv_heads % ranks != 0 && ranks % config.kv_heads != 0) {
-    return fmt::format("its {} KV heads can be neither divided nor replicated", config.kv_heads);
-  } else if (const int64_t parts = std::min(ranks, config.kv_heads);
-             parts > 1 && int64_t{config.kv_heads} * config.head_dim / parts % block.rows != 0) {
-    return fmt::format("a KV head's {} rows cut the weights' blocks of {}", config.head_dim, block.rows);
+  } else if (ranks > 1 && config.kv_heads > 1) {
+    const int64_t run = config.kv_heads % ranks == 0 ? config.kv_heads / ranks : 1;
+    if (run * config.head_dim % block.rows != 0) {
+      return fmt::format("a KV head's {} rows cut the weights' blocks of {}", config.head_dim, block.rows);
+    }
   }
   if (!config.moe || config.moe->first_dense_layers > 0) {
     if (std::string why = why_not("intermediate columns", config.intermediate, unit, ranks); !why.empty()) {
@@ -135,8 +136,8 @@ Result<ParallelLayout> ParallelLayout::create(const ModelConfig& config, const Q
   layout.stages_ = split_layers(config.layers, sizes.pipeline);
   layout.experts_ = config.moe ? config.moe->experts : 0;
   layout.heads_ = config.heads / sizes.tensor;
-  layout.kv_heads_ = config.mla ? 1 : std::max(1, config.kv_heads / sizes.tensor);
-  layout.kv_replicas_ = config.mla ? sizes.tensor : std::max(1, sizes.tensor / config.kv_heads);
+  layout.group_ = config.heads / config.kv_heads;
+  layout.kv_heads_ = config.mla ? 1 : layout.heads_ / std::gcd(layout.heads_, layout.group_);
   // One rank reads the table as it is.
   layout.vocabulary_rows_ =
       sizes.tensor == 1 ? config.vocab
@@ -154,6 +155,8 @@ LayerRange ParallelLayout::experts(int32_t tensor_rank) const {
 bool ParallelLayout::on_stage(const CheckpointTensor& tensor, int32_t stage) const {
   const bool last = stage + 1 == sizes_.pipeline;
   switch (tensor.place) {
+    case CheckpointTensor::Place::kEverywhere:
+      return true;
     case CheckpointTensor::Place::kEmbedding:
       return stage == 0 || (last && tied_);
     case CheckpointTensor::Place::kLayer: {
@@ -171,36 +174,56 @@ TensorSlice ParallelLayout::slice(const CheckpointTensor& tensor, const RankPlac
   TensorSlice out;
   out.held = on_stage(tensor, rank.stage);
   if (!out.held) return out;
-  out.end = out.size = tensor.shape[0];
+  out.size = tensor.shape[0];
+  out.runs = {{0, out.size}};
   TensorSplit split = tensor.split;
   if (tensor.expert >= 0 && sizes_.expert_parallel) {
     const LayerRange mine = experts(rank.tensor_rank);
     out.held = tensor.expert >= mine.begin && tensor.expert < mine.end;
     split = TensorSplit::kWhole;
   }
-  int64_t parts = sizes_.tensor, index = rank.tensor_rank;
+  const int64_t index = rank.tensor_rank;
   switch (split) {
     case TensorSplit::kWhole:
       return out;
     case TensorSplit::kVocabulary:
       out.size = vocabulary_rows_;
-      out.begin = std::min(index * vocabulary_rows_, tensor.shape[0]);
-      out.end = std::min((index + 1) * vocabulary_rows_, tensor.shape[0]);
+      out.runs = {{std::min(index * vocabulary_rows_, tensor.shape[0]),
+                   std::min((index + 1) * vocabulary_rows_, tensor.shape[0])}};
+      return out;
+    case TensorSplit::kFirstRank:
+      if (index > 0) out.runs.clear();
       return out;
     case TensorSplit::kKvRows:
-      parts /= kv_replicas_;
-      index /= kv_replicas_;
-      break;
+      slice_kv_heads(tensor, rank.tensor_rank, out);
+      return out;
     case TensorSplit::kRows:
       break;
     case TensorSplit::kColumns:
       out.dim = 1;
       break;
   }
-  out.size = tensor.shape[out.dim] / parts;
-  out.begin = index * out.size;
-  out.end = out.begin + out.size;
+  out.size = tensor.shape[out.dim] / sizes_.tensor;
+  out.runs = {{index * out.size, (index + 1) * out.size}};
   return out;
+}
+
+// Each KV head of the rank serves as many of its query heads, in order.
+void ParallelLayout::slice_kv_heads(const CheckpointTensor& tensor, int32_t tensor_rank,
+                                    TensorSlice& out) const {
+  const int64_t all = int64_t{heads_} * sizes_.tensor / group_;
+  const int64_t each = heads_ / kv_heads_;
+  out.runs.clear();
+  for (int64_t i = 0; i < kv_heads_; ++i) {
+    const int64_t head = (int64_t{tensor_rank} * heads_ + i * each) / group_;
+    const TensorSlice::Run run{head * tensor.shape[0] / all, (head + 1) * tensor.shape[0] / all};
+    if (!out.runs.empty() && out.runs.back().end == run.begin) {
+      out.runs.back().end = run.end;
+    } else {
+      out.runs.push_back(run);
+    }
+  }
+  out.size = kv_heads_ * tensor.shape[0] / all;
 }
 
 }  // namespace gantry

@@ -43,14 +43,18 @@ struct RankPlace {
   int32_t tensor_rank = 0;
 };
 
-// A rank's run [begin, end) of one dimension, in elements of the file's tensor. The rank's own tensor has
-// `size` of them: more than end - begin only for the padding of a vocabulary.
+// What a rank holds of a tensor: runs of one dimension, in elements of the file's tensor, one after the other.
+// Several only of KV heads, which may be held more than once (ParallelLayout::kv_heads()).
 struct TensorSlice {
+  struct Run {
+    int64_t begin = 0;
+    int64_t end = 0;
+  };
+
   bool held = false;
   int dim = 0;
-  int64_t begin = 0;
-  int64_t end = 0;
-  int64_t size = 0;
+  std::vector<Run> runs;
+  int64_t size = 0;  // of the rank's own tensor; zeros follow the runs (TensorSplit::kVocabulary, kFirstRank)
 
   uint64_t bytes(const CheckpointTensor& tensor) const;
 };
@@ -68,26 +72,28 @@ class ParallelLayout {
   // Global rank = stage * tensor + tensor_rank: a tensor parallel group is a run of ranks, on one node.
   RankPlace place(int32_t rank) const { return {rank / sizes_.tensor, rank % sizes_.tensor}; }
   const std::vector<LayerRange>& stages() const { return stages_; }
-  int32_t heads() const { return heads_; }                      // query heads per rank
-  int32_t kv_heads() const { return kv_heads_; }                // per rank; MLA: 1, the latent
-  int32_t kv_replicas() const { return kv_replicas_; }          // ranks that hold the same KV head
+  int32_t heads() const { return heads_; }  // query heads per rank
+  // Per rank, each for as many of its query heads; MLA: 1, the latent. With fewer KV heads than ranks a head is
+  // on several; where a rank's query heads share KV heads unequally (6 over 2 on 3 ranks) it holds some twice.
+  int32_t kv_heads() const { return kv_heads_; }
   int64_t vocabulary_rows() const { return vocabulary_rows_; }  // per rank, padding included
   // [begin, end) of the routed experts that the rank runs; all of them without expert parallelism.
   LayerRange experts(int32_t tensor_rank) const;
 
-  // What the rank holds of the tensor. MTP modules and the head lie on the last stage; a tied table also on
-  // the first.
+  // What the rank holds of the tensor, whose shape is the configuration's. MTP modules and the head lie on the
+  // last stage; a tied table also on the first.
   TensorSlice slice(const CheckpointTensor& tensor, const RankPlace& rank) const;
 
  private:
   bool on_stage(const CheckpointTensor& tensor, int32_t stage) const;
+  void slice_kv_heads(const CheckpointTensor& tensor, int32_t tensor_rank, TensorSlice& out) const;
 
   ParallelSizes sizes_;
   std::vector<LayerRange> stages_;
   int32_t experts_ = 0;
   int32_t heads_ = 0;
   int32_t kv_heads_ = 0;
-  int32_t kv_replicas_ = 1;
+  int32_t group_ = 1;  // query heads that share a KV head
   int64_t vocabulary_rows_ = 0;
   bool tied_ = false;
 };

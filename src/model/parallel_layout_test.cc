@@ -72,17 +72,21 @@ void expect_covered(const ModelConfig& config, const WeightFormat& format, const
       if (!slice.held) continue;
       std::vector<int>& covered = by_stage[place.stage];
       covered.resize(static_cast<size_t>(tensor.shape[slice.dim]));
-      for (int64_t i = slice.begin; i < slice.end; ++i) ++covered[static_cast<size_t>(i)];
-      EXPECT_GE(slice.size, slice.end - slice.begin);
+      int64_t held = 0;
+      for (const TensorSlice::Run& run : slice.runs) {
+        for (int64_t i = run.begin; i < run.end; ++i) ++covered[static_cast<size_t>(i)];
+        held += run.end - run.begin;
+      }
+      EXPECT_GE(slice.size, held);
       if (tensor.dtype == DType::kF8E4M3 && slice.size != tensor.shape[slice.dim]) {
-        EXPECT_EQ(slice.begin % block.rows, 0) << tensor.name;
+        EXPECT_EQ(slice.runs[0].begin % block.rows, 0) << tensor.name;
         EXPECT_EQ(slice.size % block.rows, 0) << tensor.name;
       }
     }
     const bool tied_table = config.tied_embeddings && tensor.place == CheckpointTensor::Place::kEmbedding;
     ASSERT_EQ(by_stage.size(), tied_table && sizes.pipeline > 1 ? 2 : 1) << tensor.name;
     int copies = tensor.split == TensorSplit::kWhole ? sizes.tensor : 1;
-    if (tensor.split == TensorSplit::kKvRows) copies = layout.kv_replicas();
+    if (tensor.split == TensorSplit::kKvRows) copies = layout.kv_heads() * sizes.tensor / config.kv_heads;
     if (tensor.expert >= 0 && sizes.expert_parallel) copies = 1;
     for (const auto& [stage, covered] : by_stage) {
       for (const int count : covered) ASSERT_EQ(count, copies) << tensor.name << " on stage " << stage;
@@ -110,7 +114,7 @@ TEST(ParallelLayout, ScalesFollowTheirWeights) {
     const TensorSlice scale = layout.slice(tensors[i + 1], {0, 3});
     if (weight.size == tensors[i].shape[weight.dim]) continue;
     EXPECT_EQ(scale.dim, weight.dim);
-    EXPECT_EQ(scale.begin * 128, weight.begin);
+    EXPECT_EQ(scale.runs[0].begin * 128, weight.runs[0].begin);
     EXPECT_EQ(scale.size * 128, weight.size);
   }
 }
@@ -119,14 +123,36 @@ TEST(ParallelLayout, KvHeadsAreReplicatedWhenFewerThanRanks) {
   const auto layout = ParallelLayout::create(grouped_model(), {}, {6, 1, false}).value();
   EXPECT_EQ(layout.heads(), 2);
   EXPECT_EQ(layout.kv_heads(), 1);
-  EXPECT_EQ(layout.kv_replicas(), 3);
   const auto tensors = checkpoint_tensors(grouped_model(), WeightFormat{});
   for (const CheckpointTensor& tensor : tensors) {
     if (!tensor.name.ends_with("k_proj.weight")) continue;
-    EXPECT_EQ(layout.slice(tensor, {0, 2}).begin, 0);
-    EXPECT_EQ(layout.slice(tensor, {0, 3}).begin, 8);
+    EXPECT_EQ(layout.slice(tensor, {0, 2}).runs[0].begin, 0);
+    EXPECT_EQ(layout.slice(tensor, {0, 3}).runs[0].begin, 8);
     EXPECT_EQ(layout.slice(tensor, {0, 5}).size, 8);
   }
+}
+
+// Query heads 0, 1 | 2, 3 | 4, 5 of three ranks use KV heads 0 | 0, 1 | 1.
+TEST(ParallelLayout, ARankMayHoldAKvHeadForEachOfItsQueryHeads) {
+  ModelConfig config = grouped_model();
+  config.heads = 6;
+  const auto layout = ParallelLayout::create(config, {}, {3, 1, false}).value();
+  EXPECT_EQ(layout.heads(), 2);
+  EXPECT_EQ(layout.kv_heads(), 2);
+  const auto runs = [&](int32_t rank) {
+    std::vector<std::pair<int64_t, int64_t>> out;
+    for (const CheckpointTensor& tensor : checkpoint_tensors(config, WeightFormat{})) {
+      if (tensor.name != "model.layers.0.self_attn.k_proj.weight") continue;
+      const TensorSlice slice = layout.slice(tensor, {0, rank});
+      EXPECT_EQ(slice.size, 16);
+      for (const TensorSlice::Run& run : slice.runs) out.emplace_back(run.begin, run.end);
+    }
+    return out;
+  };
+  using Pair = std::pair<int64_t, int64_t>;
+  EXPECT_THAT(runs(0), ElementsAre(Pair(0, 8), Pair(0, 8)));
+  EXPECT_THAT(runs(1), ElementsAre(Pair(0, 16)));
+  EXPECT_THAT(runs(2), ElementsAre(Pair(8, 16), Pair(8, 16)));
 }
 
 TEST(ParallelLayout, TheVocabularyIsPaddedToEqualShares) {
@@ -134,8 +160,8 @@ TEST(ParallelLayout, TheVocabularyIsPaddedToEqualShares) {
   EXPECT_EQ(layout.vocabulary_rows(), 256);
   const CheckpointTensor table = checkpoint_tensors(latent_model(), WeightFormat{})[0];
   const TensorSlice last = layout.slice(table, {0, 3});
-  EXPECT_EQ(last.begin, 768);
-  EXPECT_EQ(last.end, 1001);
+  EXPECT_EQ(last.runs[0].begin, 768);
+  EXPECT_EQ(last.runs[0].end, 1001);
   EXPECT_EQ(last.size, 256);
   EXPECT_EQ(last.bytes(table), 256u * 256 * 2);
 }

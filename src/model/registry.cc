@@ -5,6 +5,8 @@
 #include <string_view>
 
 #include "base/check.h"
+#include "model/checkpoint_tensors.h"
+#include "model/sliced_source.h"
 
 namespace gantry {
 namespace {
@@ -20,10 +22,28 @@ constexpr Entry kModels[] = {
     {"DeepseekV3ForCausalLM", load_deepseek_v3},
 };
 
+// Where the ops work in the host's memory a slice may cut a block of FP8 (sliced_source.h).
+Result<ParallelLayout> layout_of(const WeightSource& source, const ModelConfig& config,
+                                 const LoadOptions& options) {
+  const ParallelSizes& sizes = options.ranks.sizes;
+  QuantBlock block;
+  if (sizes.ranks() > 1) {
+    if (options.backend->memory != nullptr) {
+      return unimplemented(
+          "a model is split over ranks on CPUs alone: tensor_parallel_size and "
+          "pipeline_parallel_size must be 1 on a GPU",
+          sizes.tensor > 1 ? "tensor_parallel_size" : "pipeline_parallel_size");
+    }
+    block = quant_block_of(checkpoint_tensors(config, source), WeightFormat{});
+  }
+  return ParallelLayout::create(config, block, sizes);
+}
+
 }  // namespace
 
-void Model::draft(const DraftBatch&, const KvStore&, float*, float*) {
+Status Model::draft(const DraftBatch&, const KvStore&, float*, float*) {
   GANTRY_CHECK(false) << config().architecture << " has no draft module";
+  return {};
 }
 
 Result<std::unique_ptr<Model>> load_model(const WeightSource& source, const LoadOptions& options) {
@@ -44,7 +64,14 @@ Result<std::unique_ptr<Model>> load_model(const WeightSource& source, const Load
   }
   for (const Entry& entry : kModels) {
     if (entry.architecture != config->architecture) continue;
-    return entry.load(source, loaded, std::move(*config));
+    GANTRY_ASSIGN_OR_RETURN(const ParallelLayout layout, layout_of(source, *config, options));
+    Shard shard = make_shard(*config, layout, options.ranks);
+    if (options.ranks.sizes.ranks() == 1) {
+      return entry.load(source, loaded, std::move(*config), std::move(shard));
+    }
+    GANTRY_ASSIGN_OR_RETURN(const auto sliced,
+                            slice_weights(source, *config, layout, layout.place(options.ranks.rank)));
+    return entry.load(*sliced, loaded, std::move(*config), std::move(shard));
   }
   return internal_error("no loader for architecture " + config->architecture);
 }

@@ -37,6 +37,7 @@ void Roofline::add(const CheckpointTensor& tensor, const TensorSlice& slice, Sta
                                                               static_cast<double>(tensor.shape[slice.dim]) *
                                                               static_cast<double>(slice.size);
   const bool is_table = contains(tensor, "embed_tokens");
+  if (tensor.place == Place::kEverywhere) return;
   if (tensor.place == Place::kEmbedding && !(is_table && model_.config.tied_embeddings)) return;
   if (tensor.place == Place::kEmbedding || tensor.place == Place::kHead) {
     stage.head_bytes += bytes;

@@ -30,9 +30,12 @@ Drafter::Drafter(Model& model, const KvStore& kv, Sampler& sampler, ThreadPool& 
   states_.resize(slots * width_);
 }
 
-void Drafter::run(std::span<const Rows> sequences) {
-  enter(sequences);
-  for (int32_t place = 1; place < drafts_ && !drafting_.empty(); ++place) extend(place);
+Status Drafter::run(std::span<const Rows> sequences) {
+  GANTRY_RETURN_IF_ERROR(enter(sequences));
+  for (int32_t place = 1; place < drafts_ && !drafting_.empty(); ++place) {
+    GANTRY_RETURN_IF_ERROR(extend(place));
+  }
+  return {};
 }
 
 const float* Drafter::state_before(const Rows& rows, int32_t position) const {
@@ -61,7 +64,7 @@ void Drafter::keep_tails(const Rows& rows) {
   }
 }
 
-void Drafter::enter(std::span<const Rows> sequences) {
+Status Drafter::enter(std::span<const Rows> sequences) {
   ids_.clear();
   segments_.clear();
   logit_rows_.clear();
@@ -84,12 +87,14 @@ void Drafter::enter(std::span<const Rows> sequences) {
   }
   // Its first entry may need the tail that a block has until now.
   for (const Rows& rows : sequences) keep_tails(rows);
-  if (ids_.empty()) return;
-  model_.draft({ids_, before_.data(), segments_, logit_rows_}, kv_, logits_.data(), states_.data());
+  if (ids_.empty()) return {};
+  GANTRY_RETURN_IF_ERROR(
+      model_.draft({ids_, before_.data(), segments_, logit_rows_}, kv_, logits_.data(), states_.data()));
   draw(0);
+  return {};
 }
 
-void Drafter::extend(int32_t place) {
+Status Drafter::extend(int32_t place) {
   ids_.clear();
   segments_.clear();
   logit_rows_.clear();
@@ -107,9 +112,11 @@ void Drafter::extend(int32_t place) {
     drafting_[kept++] = {&rows, row};
   }
   drafting_.resize(kept);
-  if (kept == 0) return;
-  model_.draft({ids_, before_.data(), segments_, logit_rows_}, kv_, logits_.data(), states_.data());
+  if (kept == 0) return {};
+  GANTRY_RETURN_IF_ERROR(
+      model_.draft({ids_, before_.data(), segments_, logit_rows_}, kv_, logits_.data(), states_.data()));
   draw(place);
+  return {};
 }
 
 void Drafter::draw(int32_t place) {

@@ -43,8 +43,8 @@ class Drafter {
     const SamplerState* sampler = nullptr;  // has pushed `next`
     std::span<TokenId> drafts;              // out, where there is a next token: as many as reserved allows
   };
-  // Sequences in the order of the pass.
-  void run(std::span<const Rows> sequences);
+  // Sequences in the order of the pass. Errors are the model's.
+  Status run(std::span<const Rows> sequences);
 
  private:
   static constexpr int32_t kUnknown = -1;
@@ -54,12 +54,12 @@ class Drafter {
   };
 
   // Entries of the rows and of the new tokens, and the first drafts.
-  void enter(std::span<const Rows> sequences);
+  Status enter(std::span<const Rows> sequences);
   void add_entry(const Rows& rows, int32_t position);
   const float* state_before(const Rows& rows, int32_t position) const;
   void keep_tails(const Rows& rows);
   // The place-th draft once more through the module.
-  void extend(int32_t place);
+  Status extend(int32_t place);
   void draw(int32_t place);
 
   Model& model_;

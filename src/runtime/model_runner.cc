@@ -38,26 +38,33 @@ ModelRunner::ModelRunner(Model& model, const KvStore& kv, ThreadPool& pool, Fair
 void ModelRunner::submit(const StepPlan& plan) {
   std::unique_lock<FairMutex> turn;
   if (turn_ != nullptr) turn = std::unique_lock(*turn_);
-  take_starts(plan);
-  build_batch(plan);
-  model_.forward({.ids = ids_,
-                  .segments = segments_,
-                  .logit_rows = logit_row_ids_,
-                  .hidden = drafter_ ? drafter_->hidden() : nullptr},
-                 kv_, logits_.data());
-  sample_rows();
-  propose(plan);
+  if (status_.ok()) status_ = run(plan);
+  if (!status_.ok()) return;
   if (spare_.empty()) spare_.emplace_back();
   StepResult& result = done_.emplace_back(std::move(spare_.back()));
   spare_.pop_back();
   fill_result(plan, result);
 }
 
-void ModelRunner::collect(StepResult& result) {
+Status ModelRunner::run(const StepPlan& plan) {
+  take_starts(plan);
+  build_batch(plan);
+  GANTRY_RETURN_IF_ERROR(model_.forward({.ids = ids_,
+                                         .segments = segments_,
+                                         .logit_rows = logit_row_ids_,
+                                         .hidden = drafter_ ? drafter_->hidden() : nullptr},
+                                        kv_, logits_.data()));
+  sample_rows();
+  return propose(plan);
+}
+
+Status ModelRunner::collect(StepResult& result) {
+  if (done_.empty() && !status_.ok()) return status_;
   GANTRY_CHECK(!done_.empty()) << "no ticket was submitted";
   std::swap(result, done_.front());
   spare_.push_back(std::move(done_.front()));
   done_.pop_front();
+  return {};
 }
 
 void ModelRunner::take_starts(const StepPlan& plan) {
@@ -133,7 +140,7 @@ void ModelRunner::draw(Draws& draws, int thread) {
   }
 }
 
-void ModelRunner::propose(const StepPlan& plan) {
+Status ModelRunner::propose(const StepPlan& plan) {
   proposals_.clear();
   size_t next_draws = 0;
   for (size_t i = 0; i < plan.sequences.size(); ++i) {
@@ -158,7 +165,7 @@ void ModelRunner::propose(const StepPlan& plan) {
                                                           static_cast<size_t>(proposal.segment.rows));
     proposals_.push_back(proposal);
   }
-  if (drafter_) drafter_->run(proposals_);
+  return drafter_ ? drafter_->run(proposals_) : Status();
 }
 
 void ModelRunner::fill_result(const StepPlan& plan, StepResult& result) const {

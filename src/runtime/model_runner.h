@@ -34,9 +34,10 @@ class ModelRunner : public StepExecutor {
               const ModelRunnerOptions& options);
 
   void submit(const StepPlan& plan) override;
-  void collect(StepResult& result) override;
+  Status collect(StepResult& result) override;
 
  private:
+  Status run(const StepPlan& plan);
   struct Slot {
     SamplerState sampler;
     std::array<TokenId, 1 + kDraftsMax> next{};  // the token sampled last and the drafts after it
@@ -60,7 +61,7 @@ class ModelRunner : public StepExecutor {
   // Draws until a token is not the draft that the next row took for it.
   void draw(Draws& draws, int thread);
   // Marks what the tickets after this one find on the slots, and drafts.
-  void propose(const StepPlan& plan);
+  Status propose(const StepPlan& plan);
   void fill_result(const StepPlan& plan, StepResult& result) const;
 
   Model& model_;
@@ -83,6 +84,7 @@ class ModelRunner : public StepExecutor {
   std::vector<TokenLogprob> tops_;        // [logit_rows_max, kTopLogprobsMax]
   std::vector<Drafter::Rows> proposals_;  // by sequence of the plan
 
+  Status status_;  // of the first forward pass that failed
   std::deque<StepResult> done_;
   std::vector<StepResult> spare_;
 };

@@ -16,11 +16,13 @@ constexpr int64_t kRowsRouted = 256;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Which (row, expert) pairs there are, grouped by expert, rows ascending.
+// Which (row, expert) pairs there are of the experts here, grouped by expert, rows ascending. Experts count from the
+// first one here.
 struct Routing {
   int32_t* first_pair;  // [experts + 1]
   int32_t* hit;         // [experts] experts with rows, ascending
   int32_t hits;
+  int32_t pairs;
   int32_t* row;   // [pairs]
   float* weight;  // [pairs]
 };
@@ -50,19 +52,34 @@ Picks pick_experts(const OpContext& context, Scratch& scratch, const MoeArgs& ar
   return picks;
 }
 
-Routing group_by_expert(Scratch& scratch, const Picks& picks, int64_t rows, int64_t top, int32_t experts) {
-  Routing routing{scratch.take<int32_t>(experts + 1), scratch.take<int32_t>(experts), 0,
-                  scratch.take<int32_t>(rows * top), scratch.take<float>(rows * top)};
+Routing group_by_expert(Scratch& scratch, const Picks& picks, int64_t rows, const MoeArgs& args) {
+  const int64_t top = args.gate.experts_per_token;
+  const auto experts = static_cast<int32_t>(args.gate_up->batch);
+  Routing routing{.first_pair = scratch.take<int32_t>(experts + 1),
+                  .hit = scratch.take<int32_t>(experts),
+                  .hits = 0,
+                  .pairs = 0,
+                  .row = scratch.take<int32_t>(rows * top),
+                  .weight = scratch.take<float>(rows * top)};
+  const auto expert_here = [&](int64_t pick) {
+    const int32_t e = picks.ids[pick] - args.first_expert;
+    return e >= 0 && e < experts ? e : -1;
+  };
   std::fill_n(routing.first_pair, experts + 1, 0);
-  for (int64_t i = 0; i < rows * top; ++i) ++routing.first_pair[picks.ids[i] + 1];
+  for (int64_t i = 0; i < rows * top; ++i) {
+    if (const int32_t e = expert_here(i); e >= 0) ++routing.first_pair[e + 1];
+  }
   for (int32_t e = 0; e < experts; ++e) {
     if (routing.first_pair[e + 1] > 0) routing.hit[routing.hits++] = e;
     routing.first_pair[e + 1] += routing.first_pair[e];
   }
+  routing.pairs = routing.first_pair[experts];
   int32_t* next = scratch.take<int32_t>(experts);
   std::copy_n(routing.first_pair, experts, next);
   for (int64_t i = 0; i < rows * top; ++i) {
-    const int32_t pair = next[picks.ids[i]]++;
+    const int32_t e = expert_here(i);
+    if (e < 0) continue;
+    const int32_t pair = next[e]++;
     routing.row[pair] = static_cast<int32_t>(i / top);
     routing.weight[pair] = picks.weights[i];
   }
@@ -73,8 +90,8 @@ void run_experts(const OpContext& context, Scratch& scratch, const MoeArgs& args
                  const Routing& routing, float* out) {
   const MicroKernels& micro = micro_of(context);
   const int64_t width = args.down->cols;
-  const int64_t pairs = routing.first_pair[args.gate.experts];
-  const LinearInput h = take_rows(scratch, micro, *args.down, pairs);
+  if (routing.pairs == 0) return;
+  const LinearInput h = take_rows(scratch, micro, *args.down, routing.pairs);
   float* threads_scratch = scratch.take<float>(context.pool->size() * kSwigluScratch);
 
   const int64_t units = swiglu_units(width);
@@ -139,8 +156,7 @@ void moe(const OpContext& context, const MoeArgs& args) {
                            .normed = normed + first * hidden};
     const LinearInput x = prepare_rows(context, scratch, source, *args.gate_up);
     const Picks picks = pick_experts(context, scratch, args, normed + first * hidden, rows);
-    const Routing routing =
-        group_by_expert(scratch, picks, rows, args.gate.experts_per_token, args.gate.experts);
+    const Routing routing = group_by_expert(scratch, picks, rows, args);
     run_experts(context, scratch, args, x, routing, args.out + first * hidden);
   }
   if (args.shared_gate_up != nullptr) {

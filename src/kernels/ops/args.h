@@ -164,7 +164,8 @@ struct GateParams {
   bool normalize = true;  // norm_topk_prob; the divisor is sum + 1e-20
   float scaling = 1.0f;   // routed_scaling_factor
 };
-// out += sum_e weight_e * mlp_e(norm(x)) + shared(norm(x)); experts are added in order of expert index.
+// out += sum_e weight_e * mlp_e(norm(x)) + shared(norm(x)) over the experts that are here; they are added in order of
+// expert index.
 struct MoeArgs {
   const float* x = nullptr;  // [R, H]
   int64_t rows = 0;
@@ -173,8 +174,9 @@ struct MoeArgs {
   const PackedWeight* gate_weight = nullptr;  // [experts, H], Compute::kF32: its logits choose
   const float* gate_bias = nullptr;           // [experts] e_score_correction_bias, or null
   GateParams gate{};
-  const PackedWeight* gate_up = nullptr;         // batch = experts: parts gate, up [moe_intermediate, H]
-  const PackedWeight* down = nullptr;            // batch = experts: [H, moe_intermediate]
+  int32_t first_expert = 0;                      // of those here, gate_up's batch of them
+  const PackedWeight* gate_up = nullptr;         // batch = experts here: parts gate, up [moe_intermediate, H]
+  const PackedWeight* down = nullptr;            // batch = experts here: [H, moe_intermediate]
   const PackedWeight* shared_gate_up = nullptr;  // or null
   const PackedWeight* shared_down = nullptr;
   float* workspace = nullptr;  // [R, max(2 * shared intermediate, 0) + H]

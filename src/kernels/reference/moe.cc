@@ -50,10 +50,10 @@ void moe(const OpContext& context, const MoeArgs& args) {
                 {pick_weights + r * top_k, static_cast<size_t>(top_k)});
   }
 
-  for (int32_t e = 0; e < args.gate.experts; ++e) {
+  for (int64_t e = 0; e < args.gate_up->batch; ++e) {
     int64_t count = 0;
     for (int64_t i = 0; i < args.rows * top_k; ++i) {
-      if (picked[i] != e) continue;
+      if (picked[i] != args.first_expert + e) continue;
       expert_rows[count] = static_cast<int32_t>(i / top_k);
       row_weights[count] = pick_weights[i];
       std::memcpy(gathered + count * hidden, normed + i / top_k * hidden,

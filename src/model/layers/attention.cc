@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "model/layers/sublayer.h"
+
 namespace gantry {
 
 Result<Attention> load_attention(Loader& loader, const ModelConfig& config, const std::string& prefix) {
@@ -32,7 +34,7 @@ KvLayout attention_kv_layout(const ModelConfig& config, DType dtype) {
       .dtype = dtype, .kv_heads = config.kv_heads, .key_dim = config.head_dim, .value_dim = config.head_dim};
 }
 
-void attention(const Step& step, const Attention& layer, const KvView& kv) {
+Status attention(const Step& step, const Attention& layer, const KvView& kv) {
   const Activations& buffers = *step.buffers;
   ops::qkv_project(step.context, {.x = buffers.x,
                                   .rows = step.rows,
@@ -53,12 +55,14 @@ void attention(const Step& step, const Attention& layer, const KvView& kv) {
                              .segments = step.segments,
                              .kv = kv,
                              .out = buffers.attended});
+  const SublayerOut sum = sublayer_out(step);
   ops::norm_linear(step.context, {.x = buffers.attended,
                                   .rows = step.rows,
                                   .norm = {},
                                   .weight = &layer.output,
-                                  .out = buffers.x,
-                                  .accumulate = true});
+                                  .out = sum.out,
+                                  .accumulate = sum.accumulate});
+  return end_sublayer(step);
 }
 
 }  // namespace gantry

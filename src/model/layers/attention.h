@@ -23,7 +23,7 @@ Result<Attention> load_attention(Loader& loader, const ModelConfig& config, cons
 ActivationWidths attention_widths(const ModelConfig& config);
 KvLayout attention_kv_layout(const ModelConfig& config, DType dtype);
 
-// x += output(attention(norm(x))); the rows' keys and values go to the cache.
-void attention(const Step& step, const Attention& layer, const KvView& kv);
+// x += output(attention(norm(x))); the rows' keys and values go to the cache. Errors are the Communicator's.
+Status attention(const Step& step, const Attention& layer, const KvView& kv);
 
 }  // namespace gantry

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "model/layers/absorbed.h"
+#include "model/layers/sublayer.h"
 #include "model/rope.h"
 
 namespace gantry {
@@ -60,7 +61,7 @@ KvLayout mla_kv_layout(const ModelConfig& config, DType dtype) {
           .value_dim = 0};
 }
 
-void mla(const Step& step, const Mla& layer, const KvView& kv) {
+Status mla(const Step& step, const Mla& layer, const KvView& kv) {
   const Activations& buffers = *step.buffers;
   ops::mla_project(step.context, {.x = buffers.x,
                                   .rows = step.rows,
@@ -91,12 +92,14 @@ void mla(const Step& step, const Mla& layer, const KvView& kv) {
                                  .kv = kv,
                                  .attended = buffers.latent_attended,
                                  .out = buffers.attended});
+  const SublayerOut sum = sublayer_out(step);
   ops::norm_linear(step.context, {.x = buffers.attended,
                                   .rows = step.rows,
                                   .norm = {},
                                   .weight = &layer.output,
-                                  .out = buffers.x,
-                                  .accumulate = true});
+                                  .out = sum.out,
+                                  .accumulate = sum.accumulate});
+  return end_sublayer(step);
 }
 
 }  // namespace gantry

@@ -29,7 +29,8 @@ Result<Mla> load_mla(Loader& loader, const ModelConfig& config, const std::strin
 ActivationWidths mla_widths(const ModelConfig& config);
 KvLayout mla_kv_layout(const ModelConfig& config, DType dtype);
 
-// x += output(attention(norm(x))); the rows' latents and rotary keys go to the cache.
-void mla(const Step& step, const Mla& layer, const KvView& kv);
+// x += output(attention(norm(x))); the rows' latents and rotary keys go to the cache. Errors are the
+// Communicator's.
+Status mla(const Step& step, const Mla& layer, const KvView& kv);
 
 }  // namespace gantry

@@ -1,5 +1,7 @@
 #include "model/layers/mlp.h"
 
+#include "model/layers/sublayer.h"
+
 namespace gantry {
 
 Result<Mlp> load_mlp(Loader& loader, const ModelConfig& config, const std::string& prefix) {
@@ -19,16 +21,18 @@ ActivationWidths mlp_widths(const ModelConfig& config) {
   return {.workspace = 2 * int64_t{config.intermediate}};
 }
 
-void mlp(const Step& step, const Mlp& layer) {
+Status mlp(const Step& step, const Mlp& layer) {
   const Activations& buffers = *step.buffers;
+  const SublayerOut sum = sublayer_out(step);
   ops::mlp(step.context, {.x = buffers.x,
                           .rows = step.rows,
                           .norm = layer.norm,
                           .gate_up = &layer.gate_up,
                           .down = &layer.down,
                           .workspace = buffers.workspace,
-                          .out = buffers.x,
-                          .accumulate = true});
+                          .out = sum.out,
+                          .accumulate = sum.accumulate});
+  return end_sublayer(step);
 }
 
 }  // namespace gantry

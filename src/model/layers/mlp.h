@@ -19,7 +19,7 @@ struct Mlp {
 Result<Mlp> load_mlp(Loader& loader, const ModelConfig& config, const std::string& prefix);
 ActivationWidths mlp_widths(const ModelConfig& config);
 
-// x += down(silu(gate(norm(x))) * up(norm(x)))
-void mlp(const Step& step, const Mlp& layer);
+// x += down(silu(gate(norm(x))) * up(norm(x))). Errors are the Communicator's.
+Status mlp(const Step& step, const Mlp& layer);
 
 }  // namespace gantry

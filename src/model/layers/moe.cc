@@ -1,8 +1,13 @@
 #include "model/layers/moe.h"
 
+#include <algorithm>
+
+#include "model/layers/sublayer.h"
+
 namespace gantry {
 
-Result<Moe> load_moe(Loader& loader, const ModelConfig& config, const std::string& prefix) {
+Result<Moe> load_moe(Loader& loader, const Shard& shard, const std::string& prefix) {
+  const ModelConfig& config = shard.widths;
   const std::string base = prefix + "mlp.";
   const MoeConfig& moe = *config.moe;
   Moe layer{.gate = {.experts = moe.experts,
@@ -11,6 +16,7 @@ Result<Moe> load_moe(Loader& loader, const ModelConfig& config, const std::strin
                      .topk_group = moe.topk_group,
                      .normalize = moe.norm_topk_prob,
                      .scaling = static_cast<float>(moe.routed_scaling_factor)},
+            .first_expert = shard.experts.begin,
             .hidden = config.hidden};
   GANTRY_ASSIGN_OR_RETURN(
       layer.norm, loader.norm(prefix + "post_attention_layernorm.weight", config.hidden, config.rms_eps));
@@ -23,12 +29,12 @@ Result<Moe> load_moe(Loader& loader, const ModelConfig& config, const std::strin
 
   const LinearPart gate_up[] = {{"gate_proj", moe.intermediate}, {"up_proj", moe.intermediate}};
   GANTRY_ASSIGN_OR_RETURN(layer.gate_up,
-                          loader.experts(base + "experts.", moe.experts, gate_up, config.hidden));
+                          loader.experts(base + "experts.", shard.experts, gate_up, config.hidden));
   const LinearPart down[] = {{"down_proj", config.hidden}};
-  GANTRY_ASSIGN_OR_RETURN(layer.down, loader.experts(base + "experts.", moe.experts, down, moe.intermediate));
+  GANTRY_ASSIGN_OR_RETURN(layer.down,
+                          loader.experts(base + "experts.", shard.experts, down, moe.intermediate));
 
-  if (moe.shared_experts > 0) {
-    const int64_t width = int64_t{moe.shared_experts} * moe.intermediate;
+  if (const int64_t width = shard.shared_experts; width > 0) {
     const std::string shared = base + "shared_experts.";
     const LinearPart shared_gate_up[] = {{shared + "gate_proj", width}, {shared + "up_proj", width}};
     GANTRY_ASSIGN_OR_RETURN(layer.shared_gate_up, loader.linear(shared_gate_up, config.hidden));
@@ -38,12 +44,14 @@ Result<Moe> load_moe(Loader& loader, const ModelConfig& config, const std::strin
   return layer;
 }
 
-ActivationWidths moe_widths(const ModelConfig& config) {
-  return {.workspace = 2 * int64_t{config.moe->shared_experts} * config.moe->intermediate + config.hidden};
+ActivationWidths moe_widths(const Shard& shard) {
+  return {.workspace = 2 * shard.shared_experts + shard.widths.hidden};
 }
 
-void moe(const Step& step, const Moe& layer) {
+Status moe(const Step& step, const Moe& layer) {
   const Activations& buffers = *step.buffers;
+  const SublayerOut sum = sublayer_out(step);
+  if (!sum.accumulate) std::fill_n(sum.out, step.rows * step.hidden, 0.0f);  // the op adds
   ops::moe(step.context, {.x = buffers.x,
                           .rows = step.rows,
                           .hidden = layer.hidden,
@@ -51,12 +59,14 @@ void moe(const Step& step, const Moe& layer) {
                           .gate_weight = &layer.gate_weight,
                           .gate_bias = layer.gate_bias,
                           .gate = layer.gate,
+                          .first_expert = layer.first_expert,
                           .gate_up = &layer.gate_up,
                           .down = &layer.down,
                           .shared_gate_up = layer.shared_gate_up ? &layer.shared_gate_up : nullptr,
                           .shared_down = layer.shared_down ? &layer.shared_down : nullptr,
                           .workspace = buffers.workspace,
-                          .out = buffers.x});
+                          .out = sum.out});
+  return end_sublayer(step);
 }
 
 }  // namespace gantry

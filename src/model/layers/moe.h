@@ -7,6 +7,7 @@
 #include "kernels/ops/args.h"
 #include "model/layers/step.h"
 #include "model/loader.h"
+#include "model/shard.h"
 
 namespace gantry {
 
@@ -15,18 +16,19 @@ struct Moe {
   PackedWeight gate_weight{};        // [experts, hidden]
   const float* gate_bias = nullptr;  // [experts] e_score_correction_bias
   GateParams gate{};
-  PackedWeight gate_up{};         // experts x [2 intermediate, hidden]
-  PackedWeight down{};            // experts x [hidden, intermediate]
+  int32_t first_expert = 0;
+  PackedWeight gate_up{};         // experts of this rank x [2 intermediate, hidden]
+  PackedWeight down{};            // experts of this rank x [hidden, intermediate]
   PackedWeight shared_gate_up{};  // [2 shared_experts * intermediate, hidden], or none
   PackedWeight shared_down{};
   int32_t hidden = 0;
 };
 
-// Tensors {prefix}post_attention_layernorm and {prefix}mlp.*; prefix = "model.layers.3.". config.moe is set.
-Result<Moe> load_moe(Loader& loader, const ModelConfig& config, const std::string& prefix);
-ActivationWidths moe_widths(const ModelConfig& config);
+// Tensors {prefix}post_attention_layernorm and {prefix}mlp.*; prefix = "model.layers.3.". widths.moe is set.
+Result<Moe> load_moe(Loader& loader, const Shard& shard, const std::string& prefix);
+ActivationWidths moe_widths(const Shard& shard);
 
-// x += sum of chosen experts' weighted outputs + shared experts, all on norm(x)
-void moe(const Step& step, const Moe& layer);
+// x += sum of chosen experts' weighted outputs + shared experts, all on norm(x). Errors are the Communicator's.
+Status moe(const Step& step, const Moe& layer);
 
 }  // namespace gantry

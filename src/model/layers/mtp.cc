@@ -6,7 +6,8 @@
 
 namespace gantry {
 
-Result<Mtp> load_mtp(Loader& loader, const ModelConfig& config, const std::string& prefix) {
+Result<Mtp> load_mtp(Loader& loader, const Shard& shard, const std::string& prefix) {
+  const ModelConfig& config = shard.widths;
   if (!loader.has(prefix + "eh_proj.weight")) {
     return invalid_argument(fmt::format("{}: the checkpoint has no multi-token prediction layer ({}*): "
                                         "num_speculative_tokens must be 0",
@@ -20,22 +21,24 @@ Result<Mtp> load_mtp(Loader& loader, const ModelConfig& config, const std::strin
   const LinearPart project[] = {{prefix + "eh_proj", hidden}};
   GANTRY_ASSIGN_OR_RETURN(layer.project, loader.linear(project, 2 * hidden));
   GANTRY_ASSIGN_OR_RETURN(layer.attention, load_mla(loader, config, prefix));
-  GANTRY_ASSIGN_OR_RETURN(layer.experts, load_moe(loader, config, prefix));
+  GANTRY_ASSIGN_OR_RETURN(layer.experts, load_moe(loader, shard, prefix));
+  layer.vocabulary.begin = shard.vocab_begin;
+  layer.vocabulary.size = config.vocab;
   GANTRY_ASSIGN_OR_RETURN(layer.vocabulary.table,
-                          loader.matrix(prefix + "embed_tokens.weight", config.vocab, hidden));
+                          loader.matrix(prefix + "embed_tokens.weight", shard.vocab_rows, hidden));
   GANTRY_ASSIGN_OR_RETURN(layer.vocabulary.norm,
                           loader.norm(prefix + "shared_head.norm.weight", hidden, config.rms_eps));
   GANTRY_ASSIGN_OR_RETURN(layer.vocabulary.head,
-                          loader.head({prefix + "shared_head.head", config.vocab}, hidden));
+                          loader.head({prefix + "shared_head.head", shard.vocab_rows}, hidden));
   return layer;
 }
 
 ActivationWidths mtp_widths(const ModelConfig& config) { return {.workspace = 2 * int64_t{config.hidden}}; }
 
-void mtp(const Step& step, const Mtp& layer, const KvView& kv, const MtpArgs& args) {
+Status mtp(const Step& step, const Mtp& layer, const KvView& kv, const MtpArgs& args) {
   const Activations& buffers = *step.buffers;
   const int64_t hidden = layer.experts.hidden;
-  embed(step, layer.vocabulary, args.ids);
+  GANTRY_RETURN_IF_ERROR(embed(step, layer.vocabulary, args.ids));
   for (const Segment& segment : step.segments) {
     if (segment.first_position == 0) std::fill_n(buffers.x + segment.first_row * hidden, hidden, 0.0f);
   }
@@ -54,8 +57,8 @@ void mtp(const Step& step, const Mtp& layer, const KvView& kv, const MtpArgs& ar
                            .out_stride = 2 * hidden});
   ops::norm_linear(step.context,
                    {.x = input, .rows = step.rows, .norm = {}, .weight = &layer.project, .out = buffers.x});
-  mla(step, layer.attention, kv);
-  moe(step, layer.experts);
+  GANTRY_RETURN_IF_ERROR(mla(step, layer.attention, kv));
+  GANTRY_RETURN_IF_ERROR(moe(step, layer.experts));
   ops::norm(step.context, {.x = buffers.x,
                            .rows = static_cast<int64_t>(args.rows.size()),
                            .width = hidden,
@@ -63,7 +66,7 @@ void mtp(const Step& step, const Mtp& layer, const KvView& kv, const MtpArgs& ar
                            .norm = layer.vocabulary.norm,
                            .out = args.out,
                            .out_stride = hidden});
-  head(step, layer.vocabulary, args.rows, args.logits);
+  return head(step, layer.vocabulary, args.rows, args.logits);
 }
 
 }  // namespace gantry

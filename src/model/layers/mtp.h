@@ -19,9 +19,9 @@ struct Mtp {
   Vocabulary vocabulary;  // its own embedding, and the norm and head that end it
 };
 
-// The module at {prefix} = "model.layers.61.". config.mla and config.moe are set. kInvalidArgument (param()
+// The module at {prefix} = "model.layers.61.". widths.mla and widths.moe are set. kInvalidArgument (param()
 // "num_speculative_tokens") where the checkpoint lacks it.
-Result<Mtp> load_mtp(Loader& loader, const ModelConfig& config, const std::string& prefix);
+Result<Mtp> load_mtp(Loader& loader, const Shard& shard, const std::string& prefix);
 ActivationWidths mtp_widths(const ModelConfig& config);
 
 // The step's rows through the module; its entries go to the cache. ids [R] are the tokens at the rows' positions,
@@ -33,8 +33,8 @@ struct MtpArgs {
   const float* hidden = nullptr;
   std::span<const int32_t> rows{};
   float* out = nullptr;
-  float* logits = nullptr;
+  float* logits = nullptr;  // as in head()
 };
-void mtp(const Step& step, const Mtp& layer, const KvView& kv, const MtpArgs& args);
+Status mtp(const Step& step, const Mtp& layer, const KvView& kv, const MtpArgs& args);
 
 }  // namespace gantry

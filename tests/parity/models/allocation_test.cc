@@ -79,8 +79,10 @@ TEST_P(Allocation, ForwardDoesNotAllocate) {
       const auto kv = KvStore::create(*backend, model->kv_layouts(), 3).value();
       std::vector<float> logits(2 * static_cast<size_t>(model->config().vocab));
       const int64_t before = allocations.load();
-      model->forward({.ids = ids, .segments = segments, .logit_rows = logit_rows}, *kv, logits.data());
+      const Status status =
+          model->forward({.ids = ids, .segments = segments, .logit_rows = logit_rows}, *kv, logits.data());
       EXPECT_EQ(allocations.load() - before, 0);
+      EXPECT_TRUE(status.ok());
     }
   }
 }

@@ -51,11 +51,14 @@ class Drafting {
     for (int32_t first = 0; first < rows; first += chunk) {
       const int32_t count = std::min(chunk, rows - first);
       const Segment segment{0, count, first, kBlocks.data()};
-      model_->forward({.ids = std::span(ids).subspan(static_cast<size_t>(first), static_cast<size_t>(count)),
-                       .segments = {&segment, 1},
-                       .logit_rows = {},
-                       .hidden = states.data() + static_cast<size_t>(first) * hidden},
-                      *kv_, logits.data());
+      EXPECT_TRUE(model_
+                      ->forward({.ids = std::span(ids).subspan(static_cast<size_t>(first),
+                                                               static_cast<size_t>(count)),
+                                 .segments = {&segment, 1},
+                                 .logit_rows = {},
+                                 .hidden = states.data() + static_cast<size_t>(first) * hidden},
+                                *kv_, logits.data())
+                      .ok());
     }
     std::vector<float> before(states.begin(), states.begin() + static_cast<std::ptrdiff_t>(hidden));
     before.insert(before.end(), states.begin(), states.end());
@@ -83,11 +86,13 @@ class Drafting {
              std::vector<float>& logits, std::vector<float>& state) {
     const Segment segment{0, static_cast<int32_t>(ids.size()), first, kBlocks.data()};
     const int32_t last = segment.rows - 1;
-    model_->draft({.ids = ids,
-                   .hidden = before,
-                   .segments = {&segment, 1},
-                   .logit_rows = std::span(&last, wanted ? 1 : 0)},
-                  *kv_, logits.data(), state.data());
+    EXPECT_TRUE(model_
+                    ->draft({.ids = ids,
+                             .hidden = before,
+                             .segments = {&segment, 1},
+                             .logit_rows = std::span(&last, wanted ? 1 : 0)},
+                            *kv_, logits.data(), state.data())
+                    .ok());
   }
 
   static constexpr std::array<int32_t, 11> kBlocks{7, 2, 9, 0, 4, 10, 1, 8, 3, 6, 5};

@@ -173,7 +173,7 @@ class Between : public StepExecutor {
  public:
   explicit Between(StepExecutor& executor) : executor_(executor) {}
   void submit(const StepPlan& plan) override { executor_.submit(plan); }
-  void collect(StepResult& result) override { executor_.collect(result); }
+  Status collect(StepResult& result) override { return executor_.collect(result); }
 
  private:
   StepExecutor& executor_;
@@ -193,12 +193,13 @@ class TakesWrongDrafts final : public Between {
     }
     Between::submit(with_drafts);
   }
-  void collect(StepResult& result) override {
-    Between::collect(result);
+  Status collect(StepResult& result) override {
+    GANTRY_RETURN_IF_ERROR(Between::collect(result));
     for (const SequenceResult& sequence : result.sequences) {
       if (drafted_.erase(sequence.sequence.value) == 0 || ++seen_ % 6 != 0) continue;
       result.tokens[static_cast<size_t>(sequence.first_token)].id = kDraft;
     }
+    return {};
   }
 
  private:

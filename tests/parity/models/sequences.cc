@@ -46,7 +46,7 @@ std::vector<Sequence> make_sequences(const std::vector<std::vector<int32_t>>& pr
 
 std::vector<Trace> run_batched(Model& model, const Backend& backend,
                                const std::vector<std::vector<int32_t>>& prompts, int steps,
-                               const ChunkFn& chunk) {
+                               const ChunkFn& chunk, const std::vector<Trace>* forced) {
   int32_t blocks = 0;
   std::vector<Sequence> sequences = make_sequences(prompts, steps, blocks);
   const auto kv = KvStore::create(backend, model.kv_layouts(), blocks).value();
@@ -55,7 +55,7 @@ std::vector<Trace> run_batched(Model& model, const Backend& backend,
   for (int step = 0;; ++step) {
     std::vector<int32_t> ids, logit_rows;
     std::vector<Segment> segments;
-    std::vector<Sequence*> sampled;
+    std::vector<size_t> sampled;
     for (size_t i = 0; i < sequences.size(); ++i) {
       Sequence& s = sequences[i];
       if (s.trace.tokens.size() == static_cast<size_t>(steps)) continue;
@@ -70,19 +70,23 @@ std::vector<Trace> run_batched(Model& model, const Backend& backend,
       s.done += rows;
       if (rows < left) continue;
       logit_rows.push_back(static_cast<int32_t>(ids.size()) - 1);
-      sampled.push_back(&s);
+      sampled.push_back(i);
     }
     if (ids.empty()) break;
 
     std::vector<float> logits(logit_rows.size() * vocab);
-    model.forward({.ids = ids, .segments = segments, .logit_rows = logit_rows}, *kv, logits.data());
+    const Status status =
+        model.forward({.ids = ids, .segments = segments, .logit_rows = logit_rows}, *kv, logits.data());
+    GANTRY_CHECK(status.ok()) << status.message();
     for (size_t i = 0; i < sampled.size(); ++i) {
       const auto row = logits.begin() + static_cast<std::ptrdiff_t>(i * vocab);
       const auto end = row + static_cast<std::ptrdiff_t>(vocab);
       const auto token = static_cast<int32_t>(std::max_element(row, end) - row);
-      sampled[i]->trace.logits.emplace_back(row, end);
-      sampled[i]->trace.tokens.push_back(token);
-      sampled[i]->ids.push_back(token);
+      Sequence& s = sequences[sampled[i]];
+      const size_t at = s.trace.tokens.size();
+      s.trace.logits.emplace_back(row, end);
+      s.trace.tokens.push_back(token);
+      s.ids.push_back(forced == nullptr ? token : (*forced)[sampled[i]].tokens[at]);
     }
   }
 

@@ -20,10 +20,11 @@ struct Trace {
 using ChunkFn = std::function<int32_t(size_t index, int step, int32_t left)>;
 
 // All prompts together until each has `steps` tokens; a sequence that is done with its prompt decodes one row
-// per step. The block ids of a sequence are neither contiguous nor ascending.
+// per step. The block ids of a sequence are neither contiguous nor ascending. With `forced` a sequence goes on with
+// the tokens of that trace, whatever it chose: ranks without logits, or whose tokens may differ.
 std::vector<Trace> run_batched(Model& model, const Backend& backend,
                                const std::vector<std::vector<int32_t>>& prompts, int steps,
-                               const ChunkFn& chunk);
+                               const ChunkFn& chunk, const std::vector<Trace>* forced = nullptr);
 
 // Each prompt by itself.
 std::vector<Trace> run_alone(Model& model, const Backend& backend,

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/check.h"
 #include "base/limits.h"
 #include "formats/weight_source.h"
 #include "model/model.h"
@@ -40,7 +41,9 @@ std::vector<int32_t> decode(Model& model, const KvStore& kv, const json& prompt,
     const Segment segment{
         .first_row = 0, .rows = count, .first_position = position, .block_table = table.data()};
     const int32_t last = count - 1;
-    model.forward({.ids = rows, .segments = {&segment, 1}, .logit_rows = {&last, 1}}, kv, logits.data());
+    const Status status =
+        model.forward({.ids = rows, .segments = {&segment, 1}, .logit_rows = {&last, 1}}, kv, logits.data());
+    GANTRY_CHECK(status.ok()) << status.message();
     position += count;
     out.write(reinterpret_cast<const char*>(logits.data()),
               static_cast<std::streamsize>(logits.size() * sizeof(float)));
