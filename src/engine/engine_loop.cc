@@ -106,8 +106,7 @@ void EngineLoop::run() {
   {
     std::lock_guard lock(mutex_);
     std::swap(commands_, inbox_);
-    inbox_requests_ = 0;
-    inbox_tokens_ = 0;
+    gate_.hand_over();
   }
   for (Command& command : commands_) take(command);  // the last: submit() refuses since stop_ or failed_
   while (works && scheduler_.tickets_in_flight() > 0) works = advance();

@@ -22,7 +22,7 @@ class HttpConnection;
 // What the connections of a server share.
 struct HttpServerState {
   HttpServerState(HttpServerOptions o, HttpHandler& h)
-      : options(std::move(o)), handler(h), io(o.io_threads) {}
+      : options(std::move(o)), handler(h), io(options.io_threads) {}
 
   HttpServerOptions options;
   HttpHandler& handler;
