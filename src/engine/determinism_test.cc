@@ -8,6 +8,7 @@
 #include <deque>
 #include <random>
 
+#include "base/log.h"
 #include "engine/testing/served.h"
 
 namespace gantry {
@@ -111,6 +112,7 @@ TEST(Determinism, TheSameBitsUnderLoadForEveryChunkSize) {
   const char* asked = std::getenv("GANTRY_DETERMINISM_REQUESTS");
   const uint64_t count = asked != nullptr ? std::strtoull(asked, nullptr, 10) : 32;
   const int32_t stride = asked != nullptr ? 1 : 27;
+  init_log("warning");  // one line for each of hundreds of replicas says nothing
   const RandomLlama source;
   const Backend* backend = cpu_backend("auto").value();
   const std::vector<GenerateRequest> requests = random_requests(count, kVocab, 9);

@@ -171,6 +171,7 @@ void Simulation::step() {
   ++steps_;
   now_ns_ += between(random_, 0, 5);
   arrive();
+  take_frame();  // before a front might begin another epoch
   cancel_some();
   scheduler_.expire(now_ns_, frame_);
   take_frame();
