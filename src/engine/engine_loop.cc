@@ -142,8 +142,8 @@ void EngineLoop::take(Command& command) {
 
 void EngineLoop::schedule_and_execute() {
   while (scheduler_.schedule(monotonic_ns(), plan_)) {
-    announce_starts();
     if (step_began_ns_ == 0) step_began_ns_ = monotonic_ns();
+    announce_starts();
     executor_.submit(plan_);
   }
 }
