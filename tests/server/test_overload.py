@@ -18,6 +18,7 @@ def bench(gantry, path, *flags):
     (("--max-queued-requests", "3"), "requests are waiting, no more are queued"),
     (("--max-queued-tokens", "500"), "tokens are waiting, at most 500 are queued"),
     (("--max-queue-wait", "0.05"), "s are allowed"),
+    (("--max-prefill-wait", "0.05"), "a prompt's turn comes in"),
 ])
 def test_a_full_queue_refuses_and_serves_what_it_took(tmp_path, limit, reason):
     gantry = Gantry("--max-num-seqs", "2", *limit)
