@@ -101,3 +101,10 @@ bench-llama-cpp: build model ## Gantry against llama.cpp, built from its source 
 .PHONY: eval-r1-tiny
 eval-r1-tiny: build setup-test ## r1-tiny's accuracy on 500 held-out problems a task, on every CPU kernel path
 	@$(PYTHON) models/r1-tiny/evaluate_paths.py build/gantry bench/results/r1_tiny_accuracy.json --count $${COUNT:-500}
+
+.PHONY: kill-workers
+KILLS ?= 1000
+STREAMS ?= 20000
+kill-workers: build ## KILLS kill -9 of workers under STREAMS seeded streams
+	@bench/scenarios/kill_workers.py --model r1-tiny --kills $(KILLS) --streams $(STREAMS) --stops $$(($(KILLS) / 20)) \
+	    --out bench/results

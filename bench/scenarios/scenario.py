@@ -37,14 +37,16 @@ def _start(cores, command, **more):
 
 
 class Server:
-    def __init__(self, model, *flags, cores=None, client_cores=None):
-        """`cores` are the server's, `client_cores` those of bench(); None: all."""
+    def __init__(self, model, *flags, cores=None, client_cores=None, errors=None):
+        """`cores` are the server's, `client_cores` those of bench(); None: all. errors: a file for its log, else it comes
+        with ours."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.client_cores = client_cores
-        self.process = _start(cores, [BINARY, "serve", model, "--port", port, "--log-level", "warning", *flags])
+        self.process = _start(cores, [BINARY, "serve", model, "--port", port, "--log-level", "warning", *flags],
+                              stderr=errors)
 
     def __enter__(self):
         end = time.monotonic() + START_SECONDS_MAX

@@ -37,6 +37,12 @@ class Batch {
     Sink(Batch& batch, size_t index) : batch_(batch), index_(index) {}
     void on_prompt_logprobs(PromptLogprobs&& /*logprobs*/) override {}
     void on_token(TokenEvent&& event) override { batch_.take(index_, event); }
+    void on_refused(const Status& status) override {
+      TokenEvent event;
+      event.finish = FinishReason::kError;
+      event.error = status.message();
+      batch_.take(index_, event);
+    }
 
    private:
     Batch& batch_;

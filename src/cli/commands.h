@@ -6,6 +6,7 @@
 namespace gantry::cli {
 
 void add_serve_command(CLI::App& app, int& exit_code);
+void add_worker_command(CLI::App& app, int& exit_code);
 void add_inspect_command(CLI::App& app, int& exit_code);
 void add_plan_command(CLI::App& app, int& exit_code);
 void add_pull_command(CLI::App& app, int& exit_code);

@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   int exit_code = 0;
   add_serve_command(app, exit_code);
+  add_worker_command(app, exit_code);
   add_inspect_command(app, exit_code);
   add_plan_command(app, exit_code);
   add_pull_command(app, exit_code);

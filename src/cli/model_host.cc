@@ -1,6 +1,7 @@
 #include "cli/model_host.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -54,6 +55,32 @@ Result<std::unique_ptr<WeightSource>> open_source(const std::string& path, const
   return open_weights(path);
 }
 
+Result<std::unique_ptr<ReplicaClient>> start_replica(const WeightSource& source, const std::string& model_id,
+                                                     const ServeOptions& options, uint64_t kv_cache_bytes,
+                                                     const ComputeResources& resources,
+                                                     const OnProgress& on_progress) {
+  ReplicaOptions replica{
+      .model_id = model_id,
+      .backend = resources.backend,
+      .pool = resources.pool,
+      .pool_turn = resources.pool_turn,
+      .compute = options.dtype == "float32" ? Compute::kF32 : Compute::kAuto,
+      .max_model_len = options.max_model_len,
+      .max_num_seqs = options.max_num_seqs,
+      .max_num_batched_tokens = options.max_num_batched_tokens,
+      .num_speculative_tokens = options.num_speculative_tokens,
+      .kv_cache_bytes = kv_cache_bytes,
+      .memory_utilization = options.gpu_memory_utilization,
+      .queue = {.requests = options.max_queued_requests,
+                .tokens = options.max_queued_tokens,
+                .wait_s = options.max_queue_wait_s,
+                .prefill_wait_s = options.max_prefill_wait_s},
+      .max_prefill_beside_decodes = options.max_prefill_beside_decodes,
+      .on_progress = on_progress,
+  };
+  return start_local_replica(source, std::move(replica));
+}
+
 Result<std::unique_ptr<ModelHost>> ModelHost::load(const ResolvedModel& model, const ServeOptions& options,
                                                    uint64_t kv_cache_bytes, const ComputeResources& resources,
                                                    const OnProgress& on_progress) {
@@ -74,28 +101,45 @@ Result<std::unique_ptr<ModelHost>> ModelHost::load(const ResolvedModel& model, c
   } else {
     log::warn("{}: no tokenizer beside the weights: prompts and answers are token ids", model.id);
   }
-  ReplicaOptions replica{
-      .model_id = model.id,
-      .backend = resources.backend,
-      .pool = resources.pool,
-      .pool_turn = resources.pool_turn,
-      .compute = options.dtype == "float32" ? Compute::kF32 : Compute::kAuto,
-      .max_model_len = options.max_model_len,
-      .max_num_seqs = options.max_num_seqs,
-      .max_num_batched_tokens = options.max_num_batched_tokens,
-      .num_speculative_tokens = options.num_speculative_tokens,
-      .kv_cache_bytes = kv_cache_bytes,
-      .memory_utilization = options.gpu_memory_utilization,
-      .queue = {.requests = options.max_queued_requests,
-                .tokens = options.max_queued_tokens,
-                .wait_s = options.max_queue_wait_s,
-                .prefill_wait_s = options.max_prefill_wait_s},
-      .max_prefill_beside_decodes = options.max_prefill_beside_decodes,
-      .on_progress = on_progress,
-  };
-  GANTRY_ASSIGN_OR_RETURN(host->replica_, start_local_replica(*host->source_, std::move(replica)));
-  host->front_ = std::make_unique<Front>(*host->replica_);
+  std::vector<ReplicaClient*> replicas;
+  if (uses_workers(options)) {
+    GANTRY_RETURN_IF_ERROR(host->start_workers(model, options, kv_cache_bytes, on_progress));
+    for (const auto& worker : host->workers_) replicas.push_back(worker.get());
+  } else {
+    GANTRY_ASSIGN_OR_RETURN(host->local_, start_replica(*host->source_, model.id, options, kv_cache_bytes,
+                                                        resources, on_progress));
+    replicas.push_back(host->local_.get());
+  }
+  host->front_ = std::make_unique<Front>(std::move(replicas));
   return host;
+}
+
+Status ModelHost::start_workers(const ResolvedModel& model, const ServeOptions& options,
+                                uint64_t kv_cache_bytes, const OnProgress& on_progress) {
+  ServeOptions each = options;
+  const int replicas = options.data_parallel_size;
+  if (each.threads == 0) each.threads = std::max(1, usable_cores() / replicas);
+  const uint64_t kv_share = kv_cache_bytes / static_cast<uint64_t>(replicas);
+  each.kv_cache_memory = kv_share > 0 ? std::to_string(kv_share) : "";
+  std::vector<std::string> command{"/proc/self/exe",
+                                   "worker",
+                                   "--model=" + model.path,
+                                   "--name=" + model.id,
+                                   "--front=" + std::to_string(getpid()),
+                                   "--log-level=" + options.log_level};
+  const size_t shares = options.models.size() * static_cast<size_t>(replicas);
+  command.push_back("--kv-shares=" + std::to_string(shares));
+  for (std::string& argument : engine_arguments(each)) command.push_back(std::move(argument));
+  for (int i = 0; i < replicas; ++i) {
+    RemoteReplicaOptions remote;
+    remote.name = model.id + "-" + std::to_string(i);
+    remote.command = command;
+    remote.command.push_back("--replica=" + std::to_string(i));
+    remote.step_s = options.step_timeout_s;
+    if (i == 0) remote.on_progress = on_progress;
+    GANTRY_ASSIGN_OR_RETURN(workers_.emplace_back(), RemoteReplica::start(std::move(remote)));
+  }
+  return {};
 }
 
 ServedModel ModelHost::served() const {
@@ -106,7 +150,23 @@ ServedModel ModelHost::served() const {
   served.chat_template = chat_template_.get();
   served.defaults = sampling_defaults(source_->generation_config());
   served.created = unix_seconds();
+  if (!workers_.empty()) served.replicas = [this] { return worker_health(); };
   return served;
+}
+
+std::vector<ReplicaHealth> ModelHost::worker_health() const {
+  std::vector<ReplicaHealth> all;
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    const RemoteReplica::State state = workers_[i]->state();
+    all.push_back({.id = id_ + "-" + std::to_string(i),
+                   .epoch = state.epoch,
+                   .state = state.state,
+                   .ranks = {{.rank = 0,
+                              .host = "localhost",
+                              .pid = state.pid,
+                              .state = state.pid == 0 ? "dead" : state.state}}});
+  }
+  return all;
 }
 
 }  // namespace gantry::cli

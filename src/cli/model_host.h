@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/fair_mutex.h"
 #include "base/status.h"
@@ -12,6 +13,7 @@
 #include "cli/model_name.h"
 #include "cli/serve_options.h"
 #include "control/front.h"
+#include "control/remote_replica.h"
 #include "formats/weight_source.h"
 #include "kernels/ops/backend.h"
 #include "protocol/replica_client.h"
@@ -23,7 +25,7 @@ namespace gantry::cli {
 // Opens weights as --load-format says.
 Result<std::unique_ptr<WeightSource>> open_source(const std::string& path, const std::string& load_format);
 
-// What the models of one process share: they take turns on the pool by step.
+// What the models of one process share: they take turns on the pool by step. Nothing where workers compute.
 struct ComputeResources {
   const Backend* backend = nullptr;
   ThreadPool* pool = nullptr;
@@ -33,27 +35,38 @@ struct ComputeResources {
 // Cores that this process may run on.
 int usable_cores();
 
+using OnProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
+
+// Loads the weights and starts the replica in this process. The source and the resources outlive it. kv_cache_bytes 0:
+// the default.
+Result<std::unique_ptr<ReplicaClient>> start_replica(const WeightSource& source, const std::string& model_id,
+                                                     const ServeOptions& options, uint64_t kv_cache_bytes,
+                                                     const ComputeResources& resources,
+                                                     const OnProgress& on_progress);
+
 class ModelHost {
  public:
-  using OnProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
-
-  // Opens, checks and loads the model and starts its replica. The resources outlive it. kv_cache_bytes 0: the
-  // default.
+  // Opens, checks and loads the model and starts its replicas, here or in workers. The resources outlive it.
+  // kv_cache_bytes 0: the default.
   static Result<std::unique_ptr<ModelHost>> load(const ResolvedModel& model, const ServeOptions& options,
                                                  uint64_t kv_cache_bytes, const ComputeResources& resources,
                                                  const OnProgress& on_progress);
   // What the server serves; refers to this host.
   ServedModel served() const;
-  const ReplicaInfo& info() const { return replica_->info(); }
 
  private:
   ModelHost() = default;
+
+  Status start_workers(const ResolvedModel& model, const ServeOptions& options, uint64_t kv_cache_bytes,
+                       const OnProgress& on_progress);
+  std::vector<ReplicaHealth> worker_health() const;
 
   std::string id_;
   std::unique_ptr<WeightSource> source_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ChatTemplate> chat_template_;
-  std::unique_ptr<ReplicaClient> replica_;
+  std::unique_ptr<ReplicaClient> local_;
+  std::vector<std::unique_ptr<RemoteReplica>> workers_;  // instead of local_
   std::unique_ptr<Front> front_;
 };
 

@@ -1,5 +1,6 @@
 // `gantry serve`: listens at once (health shows the loading), loads the models in order, serves until SIGTERM
 // or SIGINT.
+#include <fmt/format.h>
 #include <pthread.h>
 
 #include <atomic>
@@ -96,15 +97,7 @@ class Serve {
       GANTRY_ASSIGN_OR_RETURN(const uint64_t bytes, parse_bytes(options_.kv_cache_memory));
       kv_cache_bytes_ = bytes / models_.size();
     }
-    GANTRY_ASSIGN_OR_RETURN(const DeviceChoice device, device_backend(options_.device));
-    if (!device.note.empty()) log::warn("serving on the CPU: {}", device.note);
-    resources_.backend = device.backend;
-    if (kv_cache_bytes_ == 0 && models_.size() > 1 && resources_.backend->memory == nullptr) {
-      kv_cache_bytes_ = kDefaultKvCacheBytes / models_.size();
-    }
-    pool_ = std::make_unique<ThreadPool>(options_.threads > 0 ? options_.threads : usable_cores());
-    resources_.pool = pool_.get();
-    resources_.pool_turn = &pool_turn_;
+    if (!uses_workers(options_)) GANTRY_RETURN_IF_ERROR(prepare_compute());
     ServerOptions server;
     server.http.host = options_.host;
     server.http.port = options_.port;
@@ -115,8 +108,24 @@ class Serve {
     for (const ServedName& model : models_) {
       GANTRY_RETURN_IF_ERROR(server_->models().add(model.resolved.id));
     }
-    log::info("listening on http://{}:{}, {} threads, {} kernels", options_.host, server_->port(),
-              pool_->size(), resources_.backend->name);
+    const std::string compute =
+        pool_ ? fmt::format("{} threads, {} kernels", pool_->size(), resources_.backend->name)
+              : fmt::format("{} workers for each model", options_.data_parallel_size);
+    log::info("listening on http://{}:{}, {}", options_.host, server_->port(), compute);
+    return {};
+  }
+
+  // What replicas in this process compute with.
+  Status prepare_compute() {
+    GANTRY_ASSIGN_OR_RETURN(const DeviceChoice device, device_backend(options_.device));
+    if (!device.note.empty()) log::warn("serving on the CPU: {}", device.note);
+    resources_.backend = device.backend;
+    if (kv_cache_bytes_ == 0 && models_.size() > 1 && resources_.backend->memory == nullptr) {
+      kv_cache_bytes_ = kDefaultKvCacheBytes / models_.size();
+    }
+    pool_ = std::make_unique<ThreadPool>(options_.threads > 0 ? options_.threads : usable_cores());
+    resources_.pool = pool_.get();
+    resources_.pool_turn = &pool_turn_;
     return {};
   }
 

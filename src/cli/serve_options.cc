@@ -6,6 +6,8 @@
 namespace gantry::cli {
 namespace {
 
+constexpr int kReplicasMax = 64;
+
 Status check_range(const char* flag, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return {};
   return invalid_argument(std::string(flag) + " is " + std::to_string(value) + ", it must be " +
@@ -58,6 +60,14 @@ void add_engine_flags(CLI::App& app, ServeOptions& o) {
 void add_serve_flags(CLI::App& app, ServeOptions& o) {
   add_engine_flags(app, o);
   add_flag(app, "--served-model-name", o.served_model_names, "Names the API uses, one per model, in order");
+  add_flag(
+      app, "--worker-process", o.worker_process,
+      "on: the replica in a process of its own, which is started again when it dies, and no stream is lost; "
+      "off: in this one; auto: on if --data-parallel-size is over 1")
+      ->check(CLI::IsMember({"auto", "on", "off"}));
+  add_flag(app, "--data-parallel-size", o.data_parallel_size, "Replicas of each model, in workers (-dp)");
+  add_flag(app, "--step-timeout", o.step_timeout_s,
+           "Seconds that a worker's step may take before it is ended");
   add_flag(app, "--host", o.host, "Address to listen on");
   add_flag(app, "--port", o.port, "Port to listen on; 0 takes a free one and prints it");
   add_flag(app, "--api-key", o.api_keys, "Keys that clients of /v1 must send; none: no key is asked for");
@@ -90,6 +100,14 @@ Status validate(const ServeOptions& o) {
                                 "): every running sequence takes one token a step",
                             "--max-num-batched-tokens");
   }
+  GANTRY_RETURN_IF_ERROR(check_range("--data-parallel-size", o.data_parallel_size, 1, kReplicasMax));
+  if (o.data_parallel_size > 1 && o.worker_process == "off") {
+    return invalid_argument("--data-parallel-size above 1 needs --worker-process on or auto",
+                            "--worker-process");
+  }
+  if (!(o.step_timeout_s > 0 && o.step_timeout_s <= 86400)) {
+    return invalid_argument("--step-timeout must be above 0, to 86400 seconds", "--step-timeout");
+  }
   for (const auto& [flag, size] : {std::pair("--tensor-parallel-size", o.tensor_parallel_size),
                                    std::pair("--pipeline-parallel-size", o.pipeline_parallel_size)}) {
     if (size != 1) {
@@ -114,10 +132,33 @@ Status validate(const ServeOptions& o) {
             std::to_string(o.models.size()) + ": use --kv-cache-memory, which they share equally",
         "--gpu-memory-utilization");
   }
+  if (o.gpu_memory_utilization > 0 && o.data_parallel_size > 1) {
+    return invalid_argument(
+        "--gpu-memory-utilization gives the rest of memory to one replica's KV cache, and there are " +
+            std::to_string(o.data_parallel_size) + ": use --kv-cache-memory, which they share equally",
+        "--gpu-memory-utilization");
+  }
   if (o.shutdown_timeout_s < 0 || o.shutdown_timeout_s > 86400) {
     return invalid_argument("--shutdown-timeout must be 0 to 86400 seconds", "--shutdown-timeout");
   }
   return {};
+}
+
+bool uses_workers(const ServeOptions& o) {
+  return o.worker_process == "on" || (o.worker_process == "auto" && o.data_parallel_size > 1);
+}
+
+std::vector<std::string> engine_arguments(const ServeOptions& options) {
+  ServeOptions values = options;
+  CLI::App app;
+  add_engine_flags(app, values);  // captures the values as each option's default
+  std::vector<std::string> arguments;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_positional() || option->get_lnames().empty()) continue;  // the models, --help
+    const std::string value = option->get_default_str();
+    if (!value.empty()) arguments.push_back("--" + option->get_lnames().front() + "=" + value);
+  }
+  return arguments;
 }
 
 Result<uint64_t> parse_bytes(const std::string& text) {

@@ -22,7 +22,10 @@ struct ServeOptions {
   std::string dtype = "auto";
   std::string load_format = "auto";
   std::string device = "auto";
-  int threads = 0;  // 0: one per core that the process may use
+  int threads = 0;                      // 0: one per core that the process may use
+  std::string worker_process = "auto";  // on: replicas in processes of their own; auto: if there are several
+  int data_parallel_size = 1;           // replicas of each model
+  double step_timeout_s = 300;          // of a worker
   int tensor_parallel_size = 1;
   int pipeline_parallel_size = 1;
   int max_num_seqs = 64;
@@ -46,6 +49,9 @@ void add_engine_flags(CLI::App& app, ServeOptions& options);
 void add_serve_flags(CLI::App& app, ServeOptions& options);
 // Ranges, and combinations that are not supported; the error names the flag and what would be right.
 Status validate(const ServeOptions& options);
+bool uses_workers(const ServeOptions& options);
+// The engine's flags with these values: what add_engine_flags() reads back as they are, but for the models.
+std::vector<std::string> engine_arguments(const ServeOptions& options);
 // "512M" → bytes. kInvalidArgument for anything else than digits with an optional K, M or G.
 Result<uint64_t> parse_bytes(const std::string& text);
 

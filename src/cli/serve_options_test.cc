@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace gantry::cli {
 namespace {
 
@@ -25,6 +27,13 @@ TEST(ServeOptions, ErrorsNameTheFlag) {
   };
   EXPECT_EQ(param([](auto& o) { o.port = 70000; }), "--port");
   EXPECT_EQ(param([](auto& o) { o.tensor_parallel_size = 2; }), "--tensor-parallel-size");
+  EXPECT_EQ(param([](auto& o) { o.data_parallel_size = 0; }), "--data-parallel-size");
+  EXPECT_EQ(param([](auto& o) {
+              o.data_parallel_size = 2;
+              o.worker_process = "off";
+            }),
+            "--worker-process");
+  EXPECT_EQ(param([](auto& o) { o.step_timeout_s = 0; }), "--step-timeout");
   EXPECT_EQ(param([](auto& o) { o.max_num_batched_tokens = 8; }), "--max-num-batched-tokens");
   EXPECT_EQ(param([](auto& o) { o.gpu_memory_utilization = 1.5; }), "--gpu-memory-utilization");
   EXPECT_EQ(param([](auto& o) {
@@ -33,6 +42,29 @@ TEST(ServeOptions, ErrorsNameTheFlag) {
             }),
             "--gpu-memory-utilization");
   EXPECT_EQ(param([](auto& o) { o.served_model_names = {"a", "b"}; }), "--served-model-name");
+}
+
+TEST(ServeOptions, AWorkerReadsTheSameEngineFlags) {
+  ServeOptions options;
+  options.models = {"a", "b"};
+  options.load_format = "gguf";
+  options.max_num_seqs = 5;
+  options.max_queue_wait_s = 2.5;
+  options.kv_cache_memory = "3M";
+  options.num_speculative_tokens = 2;
+  std::vector<std::string> arguments = engine_arguments(options);
+  ServeOptions read;
+  CLI::App app;
+  add_engine_flags(app, read);
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes a vector
+  app.parse(arguments);
+  EXPECT_EQ(read.load_format, "gguf");
+  EXPECT_EQ(read.max_num_seqs, 5);
+  EXPECT_EQ(read.max_queue_wait_s, 2.5);
+  EXPECT_EQ(read.kv_cache_memory, "3M");
+  EXPECT_EQ(read.num_speculative_tokens, 2);
+  EXPECT_EQ(engine_arguments(read), engine_arguments(options));
+  EXPECT_EQ(read.models, ServeOptions().models);  // named apart
 }
 
 }  // namespace

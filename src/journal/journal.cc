@@ -62,6 +62,7 @@ std::optional<GenerateRequest> Journal::resume(RequestId id, uint32_t new_epoch)
   if (it == records_.end()) return std::nullopt;
   it->second.request.epoch = new_epoch;
   GenerateRequest request = it->second.request;
+  request.admitted = true;
   if (it->second.prompt_committed && request.params.max_tokens > 0) request.params.prompt_logprobs = -1;
   return request;
 }

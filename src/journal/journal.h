@@ -26,7 +26,7 @@ class Journal {
   bool finish(RequestId id, int32_t choice);
   void erase(RequestId id);
   // The request as it must be submitted to go on where it was, under a new epoch: events of the old one are
-  // stale from here on. Empty if unknown.
+  // stale from here on. It is marked as admitted. Empty if unknown.
   std::optional<GenerateRequest> resume(RequestId id, uint32_t new_epoch);
   size_t size() const;
 

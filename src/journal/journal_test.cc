@@ -57,6 +57,7 @@ TEST(Journal, AfterResumeOnlyTheNewEpochCounts) {
   const auto again = journal.resume(RequestId{7}, 1);
   ASSERT_TRUE(again.has_value());
   EXPECT_EQ(again->epoch, 1u);
+  EXPECT_TRUE(again->admitted);
   EXPECT_EQ(again->prompt, (std::vector<TokenId>{1, 2, 3}));
   EXPECT_EQ(again->emitted, (std::vector<std::vector<TokenId>>{{10}, {20}}));
   EXPECT_EQ(again->finished, (std::vector<bool>{false, true}));

@@ -252,8 +252,7 @@ HttpResponse ApiHandler::show_model(std::string_view encoded_id) {
 HttpResponse ApiHandler::health() { return json_response(health_json(registry_.health(), draining_)); }
 
 HttpResponse ApiHandler::metrics() {
-  for (const auto& model : registry_.loaded())
-    model->metrics->replica(model->served.front->replica().stats());
+  for (const auto& model : registry_.loaded()) model->metrics->replica(model->served.front->stats());
   HttpResponse response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
   response.body = metrics_.text();

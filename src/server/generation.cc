@@ -40,6 +40,12 @@ class Generation::Sink : public StreamSink {
     event.at_ns = monotonic_ns();
     generation_->post_event(std::move(event));
   }
+  void on_refused(const Status& status) override {
+    Event event;
+    event.prompt = prompt_;
+    event.refused = status;
+    generation_->post_event(std::move(event));
+  }
 
  private:
   std::shared_ptr<Generation> generation_;
@@ -126,6 +132,7 @@ void Generation::drain() {
 }
 
 void Generation::take(Event& event, std::string& out) {
+  if (!event.refused.ok()) return fail(event.refused);
   if (event.is_prompt_logprobs) return take_prompt_logprobs(event);
   const size_t index = static_cast<size_t>(event.prompt) * static_cast<size_t>(spec_.params.n) +
                        static_cast<size_t>(event.token.choice);
@@ -262,9 +269,10 @@ void Generation::fail(int status, std::string_view message) {
 }
 
 void Generation::fail(const Status& status) {
+  if (streaming_) return fail(http_status(status.code()), status.message());
   end_metrics(RequestEnd::kError);
   close_all();
-  const int retry_after = retry_after_seconds(front_.replica().stats().queue_wait_s);
+  const int retry_after = retry_after_seconds(front_.stats().queue_wait_s);
   exchange_->respond(error_response(status, exchange_->request().id, retry_after));
 }
 

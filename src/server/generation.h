@@ -34,6 +34,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
     bool is_prompt_logprobs = false;
     TokenEvent token;
     PromptLogprobs prompt_logprobs;
+    Status refused;
     int64_t at_ns = 0;
   };
   struct Choice {

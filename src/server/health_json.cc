@@ -9,6 +9,9 @@ std::string_view overall(const std::vector<ModelHealth>& models, bool draining) 
   for (const ModelHealth& model : models) {
     if (model.state == "failed") return "degraded";
     if (model.state == "loading") status = "loading";
+    for (const ReplicaHealth& replica : model.replicas) {
+      if (replica.state != "ready") return "degraded";
+    }
   }
   return status;
 }

@@ -10,7 +10,7 @@
 namespace gantry {
 
 // {status, models: [{id, state, progress: {phase, done, total, per_second, seconds_left}, replicas: [{id, epoch, state, ranks:
-// [...]}]}]}. status: "ok", "loading" while a model loads, "degraded" when one failed, "draining".
+// [...]}]}]}. status: "ok", "loading" while a model loads, "degraded" when one failed or a replica is not ready, "draining".
 std::string health_json(const std::vector<ModelHealth>& models, bool draining);
 
 void write_model(JsonWriter& json, const LoadedModel& model);

@@ -20,7 +20,7 @@ bool knows_reasoning(const Tokenizer& tokenizer) {
 
 std::shared_ptr<LoadedModel> load(ServedModel served, Metrics& metrics) {
   auto model = std::make_shared<LoadedModel>();
-  model->info = served.front->replica().info();
+  model->info = served.front->info();
   model->eos = served.eos;
   if (served.created == 0) served.created = unix_seconds();
   if (served.tokenizer != nullptr) {
@@ -129,8 +129,10 @@ std::vector<ModelHealth> ModelRegistry::health() const {
     if (!entry.failure.empty()) {
       health.state = "failed";
     } else if (entry.model) {
-      health.state = "ready";
       health.replicas = replicas_of(*entry.model);
+      const bool any = std::any_of(health.replicas.begin(), health.replicas.end(),
+                                   [](const ReplicaHealth& replica) { return replica.state == "ready"; });
+      health.state = any ? "ready" : "restarting";
     }
     all.push_back(std::move(health));
   }

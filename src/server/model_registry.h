@@ -76,7 +76,7 @@ struct LoadProgress {
 
 struct ModelHealth {
   std::string id;
-  std::string state;  // "loading", "ready" or "failed"
+  std::string state;  // "loading", "ready", "failed", or "restarting": no replica is ready, and requests wait
   LoadProgress progress;
   std::vector<ReplicaHealth> replicas;
 };

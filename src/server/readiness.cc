@@ -37,6 +37,9 @@ class Readiness::Probe : public StreamSink {
     if (event.finish == FinishReason::kNone) return;
     if (const auto shared = shared_.lock()) shared->end(model_);
   }
+  void on_refused(const Status& /*status*/) override {
+    if (const auto shared = shared_.lock()) shared->end(model_);
+  }
 
  private:
   std::weak_ptr<Shared> shared_;
@@ -46,7 +49,7 @@ class Readiness::Probe : public StreamSink {
 namespace {
 
 bool is_fresh(const LoadedModel& model) {
-  const int64_t last = model.served.front->replica().stats().last_token_ns;
+  const int64_t last = model.served.front->stats().last_token_ns;
   return last != 0 && monotonic_ns() - last <= int64_t{limits::kReadyTokenSecondsMax} * 1'000'000'000;
 }
 
@@ -78,12 +81,13 @@ Readiness::~Readiness() {
 
 Readiness::State Readiness::state() const {
   State state;
-  for (const ModelHealth& health : registry_.health()) {
-    if (health.state != "ready") state.waiting_for += (state.waiting_for.empty() ? "" : ", ") + health.id;
-  }
   const auto models = registry_.loaded();
-  for (const auto& model : models) {
-    if (!is_fresh(*model)) state.waiting_for += (state.waiting_for.empty() ? "" : ", ") + model->served.id;
+  for (const ModelHealth& health : registry_.health()) {
+    const bool fresh = std::any_of(models.begin(), models.end(), [&](const auto& model) {
+      return model->served.id == health.id && is_fresh(*model);
+    });
+    if (health.state == "ready" && fresh) continue;
+    state.waiting_for += (state.waiting_for.empty() ? "" : ", ") + health.id;
   }
   state.ready = !models.empty() && state.waiting_for.empty();
   return state;
