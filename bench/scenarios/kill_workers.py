@@ -222,7 +222,8 @@ def main():
         if options.stall_seconds > 0:
             bounds["stall of a client's stream after a kill, p99, seconds"] = (figures["stall_p99_s"], options.stall_seconds, "<=")
         print(json.dumps(figures))
-        scenario.finish("kill_workers", options, bounds, figures)
+        name = "kill_workers" if options.replicas == 1 else f"kill_workers_{options.replicas}_replicas"
+        scenario.finish(name, options, bounds, figures)
     finally:
         log.unlink()
 
