@@ -54,9 +54,9 @@ def kill_during(server, number, **fields):
     eventually(lambda: server.metrics()["gantry_generation_tokens_total"] > tokens, what="a token")
     os.kill(pid, number)
     asking.join()
-    assert not alive(pid)
-    after = eventually(lambda: (w := worker(server))["state"] == "ready" and w, what="a new worker")
-    assert after["epoch"] > before["epoch"]
+    eventually(lambda: not alive(pid), what="the worker's end")
+    after = eventually(lambda: (w := worker(server))["state"] == "ready" and w["epoch"] > before["epoch"] and w,
+                       what="a new worker")
     assert after["ranks"][0]["pid"] != pid
     return answers[0]
 
