@@ -117,7 +117,7 @@ class Engine {
     GANTRY_ASSIGN_OR_RETURN(const DeviceChoice device, device_backend(options.device));
     if (!device.note.empty()) log::warn("measuring the CPU: {}", device.note);
     resources.backend = device.backend;
-    pool_ = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : usable_cores());
+    pool_ = std::make_unique<ThreadPool>(threads_per_rank(options));
     resources.pool = pool_.get();
     Progress progress("loading " + model.id);
     auto host = ModelHost::load(model, unbounded, kv_bytes, resources,

@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
   add_pull_command(app, exit_code);
   add_chat_command(app, exit_code);
   add_bench_command(app, exit_code);
+  add_rank_command(app);
   std::vector<std::string> arguments = normalize_arguments(argc, argv);
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes a vector
   try {

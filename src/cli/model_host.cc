@@ -65,6 +65,11 @@ Result<std::unique_ptr<ReplicaClient>> start_replica(const WeightSource& source,
       .pool = resources.pool,
       .pool_turn = resources.pool_turn,
       .compute = options.dtype == "float32" ? Compute::kF32 : Compute::kAuto,
+      .ranks = {options.tensor_parallel_size, options.pipeline_parallel_size, options.expert_parallel},
+      .followers = {.command = {"/proc/self/exe", "rank", "--parent=" + std::to_string(getpid())},
+                    .load_format = options.load_format,
+                    .log_level = options.log_level,
+                    .end_process = resources.own_process},
       .max_model_len = options.max_model_len,
       .max_num_seqs = options.max_num_seqs,
       .max_num_batched_tokens = options.max_num_batched_tokens,
@@ -79,6 +84,10 @@ Result<std::unique_ptr<ReplicaClient>> start_replica(const WeightSource& source,
       .on_progress = on_progress,
   };
   return start_local_replica(source, std::move(replica));
+}
+
+int threads_per_rank(const ServeOptions& options) {
+  return std::max(1, (options.threads > 0 ? options.threads : usable_cores()) / ranks_of(options));
 }
 
 Result<std::unique_ptr<ModelHost>> ModelHost::load(const ResolvedModel& model, const ServeOptions& options,

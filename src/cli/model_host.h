@@ -30,10 +30,13 @@ struct ComputeResources {
   const Backend* backend = nullptr;
   ThreadPool* pool = nullptr;
   FairMutex* pool_turn = nullptr;
+  bool own_process = false;  // which may end with the replica
 };
 
 // Cores that this process may run on.
 int usable_cores();
+// --threads, or the cores, shared by the ranks of a replica.
+int threads_per_rank(const ServeOptions& options);
 
 using OnProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
 

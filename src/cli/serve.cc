@@ -123,7 +123,7 @@ class Serve {
     if (kv_cache_bytes_ == 0 && models_.size() > 1 && resources_.backend->memory == nullptr) {
       kv_cache_bytes_ = kDefaultKvCacheBytes / models_.size();
     }
-    pool_ = std::make_unique<ThreadPool>(options_.threads > 0 ? options_.threads : usable_cores());
+    pool_ = std::make_unique<ThreadPool>(threads_per_rank(options_));
     resources_.pool = pool_.get();
     resources_.pool_turn = &pool_turn_;
     return {};

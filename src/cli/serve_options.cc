@@ -7,6 +7,7 @@ namespace gantry::cli {
 namespace {
 
 constexpr int kReplicasMax = 64;
+constexpr int kRanksMax = 64;  // of one replica
 
 Status check_range(const char* flag, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return {};
@@ -33,6 +34,9 @@ void add_engine_flags(CLI::App& app, ServeOptions& o) {
   add_flag(app, "--threads", o.threads, "Compute threads; 0: one per core this process may use");
   add_flag(app, "--tensor-parallel-size", o.tensor_parallel_size, "Ranks that split each layer (-tp)");
   add_flag(app, "--pipeline-parallel-size", o.pipeline_parallel_size, "Stages that split the layers (-pp)");
+  app.add_flag("--enable-expert-parallel", o.expert_parallel,
+               "Routed experts whole, spread over the tensor parallel ranks, instead of a slice of each")
+      ->default_str(o.expert_parallel ? "true" : "");  // for engine_arguments()
   add_flag(app, "--max-num-seqs", o.max_num_seqs, "Sequences that run together");
   add_flag(app, "--max-model-len", o.max_model_len,
            "Prompt and output together, in tokens; 0: the checkpoint's");
@@ -63,7 +67,7 @@ void add_serve_flags(CLI::App& app, ServeOptions& o) {
   add_flag(
       app, "--worker-process", o.worker_process,
       "on: the replica in a process of its own, which is started again when it dies, and no stream is lost; "
-      "off: in this one; auto: on if --data-parallel-size is over 1")
+      "off: in this one; auto: on if there are several replicas or ranks")
       ->check(CLI::IsMember({"auto", "on", "off"}));
   add_flag(app, "--data-parallel-size", o.data_parallel_size, "Replicas of each model, in workers (-dp)");
   add_flag(app, "--step-timeout", o.step_timeout_s,
@@ -108,12 +112,13 @@ Status validate(const ServeOptions& o) {
   if (!(o.step_timeout_s > 0 && o.step_timeout_s <= 86400)) {
     return invalid_argument("--step-timeout must be above 0, to 86400 seconds", "--step-timeout");
   }
-  for (const auto& [flag, size] : {std::pair("--tensor-parallel-size", o.tensor_parallel_size),
-                                   std::pair("--pipeline-parallel-size", o.pipeline_parallel_size)}) {
-    if (size != 1) {
-      return unimplemented(
-          std::string(flag) + " " + std::to_string(size) + " is not supported yet: only 1 is", flag);
-    }
+  GANTRY_RETURN_IF_ERROR(check_range("--tensor-parallel-size", o.tensor_parallel_size, 1, kRanksMax));
+  GANTRY_RETURN_IF_ERROR(check_range("--pipeline-parallel-size", o.pipeline_parallel_size, 1,
+                                     kRanksMax / o.tensor_parallel_size));
+  if (o.num_speculative_tokens > 0 && ranks_of(o) > 1) {
+    return unimplemented("--num-speculative-tokens is for one rank, it must be 0 with " +
+                             std::to_string(ranks_of(o)) + " (tensor x pipeline parallel)",
+                         "--num-speculative-tokens");
   }
   if (!o.served_model_names.empty() && o.served_model_names.size() != o.models.size()) {
     return invalid_argument("--served-model-name gives " + std::to_string(o.served_model_names.size()) +
@@ -145,7 +150,8 @@ Status validate(const ServeOptions& o) {
 }
 
 bool uses_workers(const ServeOptions& o) {
-  return o.worker_process == "on" || (o.worker_process == "auto" && o.data_parallel_size > 1);
+  return o.worker_process == "on" ||
+         (o.worker_process == "auto" && (o.data_parallel_size > 1 || ranks_of(o) > 1));
 }
 
 std::vector<std::string> engine_arguments(const ServeOptions& options) {

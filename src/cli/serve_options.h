@@ -28,6 +28,7 @@ struct ServeOptions {
   double step_timeout_s = 300;          // of a worker
   int tensor_parallel_size = 1;
   int pipeline_parallel_size = 1;
+  bool expert_parallel = false;
   int max_num_seqs = 64;
   int max_model_len = 0;  // 0: the checkpoint's
   int max_num_batched_tokens = 2048;
@@ -47,6 +48,10 @@ struct ServeOptions {
 // Add flags to `app`; `options` outlives it. The engine's: models, device, batch, KV cache. serve's are more.
 void add_engine_flags(CLI::App& app, ServeOptions& options);
 void add_serve_flags(CLI::App& app, ServeOptions& options);
+// Ranks of one replica.
+inline int ranks_of(const ServeOptions& options) {
+  return options.tensor_parallel_size * options.pipeline_parallel_size;
+}
 // Ranges, and combinations that are not supported; the error names the flag and what would be right.
 Status validate(const ServeOptions& options);
 bool uses_workers(const ServeOptions& options);

@@ -26,7 +26,6 @@ TEST(ServeOptions, ErrorsNameTheFlag) {
     return validate(options).param();
   };
   EXPECT_EQ(param([](auto& o) { o.port = 70000; }), "--port");
-  EXPECT_EQ(param([](auto& o) { o.tensor_parallel_size = 2; }), "--tensor-parallel-size");
   EXPECT_EQ(param([](auto& o) { o.data_parallel_size = 0; }), "--data-parallel-size");
   EXPECT_EQ(param([](auto& o) {
               o.data_parallel_size = 2;
@@ -34,6 +33,17 @@ TEST(ServeOptions, ErrorsNameTheFlag) {
             }),
             "--worker-process");
   EXPECT_EQ(param([](auto& o) { o.step_timeout_s = 0; }), "--step-timeout");
+  EXPECT_EQ(param([](auto& o) { o.tensor_parallel_size = 65; }), "--tensor-parallel-size");
+  EXPECT_EQ(param([](auto& o) {
+              o.tensor_parallel_size = 8;
+              o.pipeline_parallel_size = 9;
+            }),
+            "--pipeline-parallel-size");
+  EXPECT_EQ(param([](auto& o) {
+              o.tensor_parallel_size = 2;
+              o.num_speculative_tokens = 1;
+            }),
+            "--num-speculative-tokens");
   EXPECT_EQ(param([](auto& o) { o.max_num_batched_tokens = 8; }), "--max-num-batched-tokens");
   EXPECT_EQ(param([](auto& o) { o.gpu_memory_utilization = 1.5; }), "--gpu-memory-utilization");
   EXPECT_EQ(param([](auto& o) {

@@ -69,12 +69,14 @@ class Worker {
     } else if (options_.kv_shares > 1 && device.backend->memory == nullptr) {
       kv_cache_bytes = kDefaultKvCacheBytes / options_.kv_shares;
     }
-    pool_ = std::make_unique<ThreadPool>(engine.threads > 0 ? engine.threads : usable_cores());
+    pool_ = std::make_unique<ThreadPool>(threads_per_rank(engine));
     GANTRY_ASSIGN_OR_RETURN(source_, open_source(engine.models.front(), engine.load_format));
     GANTRY_ASSIGN_OR_RETURN(
-        replica_, start_replica(*source_, options_.name, engine, kv_cache_bytes,
-                                {.backend = device.backend, .pool = pool_.get(), .pool_turn = &pool_turn_},
-                                [&](uint64_t done, uint64_t total) { service.loading(done, total); }));
+        replica_,
+        start_replica(
+            *source_, options_.name, engine, kv_cache_bytes,
+            {.backend = device.backend, .pool = pool_.get(), .pool_turn = &pool_turn_, .own_process = true},
+            [&](uint64_t done, uint64_t total) { service.loading(done, total); }));
     return {};
   }
 

@@ -12,6 +12,7 @@
 #include "engine/kv_sizing.h"
 #include "model/model.h"
 #include "runtime/model_runner.h"
+#include "runtime/worker_group.h"
 
 namespace gantry {
 namespace {
@@ -23,15 +24,23 @@ constexpr double kGpuMemoryUtilization = 0.9;
 
 class LocalReplica : public ReplicaClient {
  public:
-  LocalReplica(std::unique_ptr<Model> model, std::unique_ptr<KvStore> kv, const ReplicaOptions& options,
-               const SchedulerOptions& scheduling)
+  // group: null for one rank.
+  LocalReplica(std::unique_ptr<WorkerGroup> group, std::unique_ptr<Model> model, std::unique_ptr<KvStore> kv,
+               const ReplicaOptions& options, const SchedulerOptions& scheduling)
       : info_{options.model_id, scheduling.max_model_len, model->config().vocab},
+        group_(std::move(group)),
         model_(std::move(model)),
         kv_(std::move(kv)),
         runner_(*model_, *kv_, *options.pool, options.pool_turn,
-                {scheduling.max_num_seqs, scheduling.max_num_batched_tokens, scheduling.logit_rows_max,
-                 scheduling.max_model_len, scheduling.drafts}),
-        loop_(runner_, scheduling, info_.vocab_size) {}
+                {.slots = scheduling.max_num_seqs,
+                 .rows_max = scheduling.max_num_batched_tokens,
+                 .logit_rows_max = scheduling.logit_rows_max,
+                 .context_max = scheduling.max_model_len,
+                 .drafts = scheduling.drafts,
+                 .samples = options.ranks.pipeline == 1}),
+        on_group_(group_ ? std::make_unique<GroupExecutor>(*group_, runner_, options.followers.end_process)
+                         : nullptr),
+        loop_(executor(), scheduling, info_.vocab_size) {}
 
   void set_sink(FrameSink* sink) override { loop_.set_sink(sink); }
   Status submit(GenerateRequest request) override { return loop_.submit(std::move(request)); }
@@ -41,10 +50,17 @@ class LocalReplica : public ReplicaClient {
   const ReplicaInfo& info() const override { return info_; }
 
  private:
+  StepExecutor& executor() {
+    if (on_group_) return *on_group_;
+    return runner_;
+  }
+
   ReplicaInfo info_;
+  std::unique_ptr<WorkerGroup> group_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<KvStore> kv_;
   ModelRunner runner_;
+  std::unique_ptr<GroupExecutor> on_group_;
   EngineLoop loop_;
 };
 
@@ -71,7 +87,31 @@ Status check_options(const ReplicaOptions& options) {
                     options.max_num_batched_tokens, 1 + options.num_speculative_tokens),
         "max_num_batched_tokens");
   }
+  if (options.ranks.ranks() > 1 && options.num_speculative_tokens > 0) {
+    return unimplemented(
+        fmt::format("drafts are for one rank: num_speculative_tokens is {}, must be 0 with {} ranks",
+                    options.num_speculative_tokens, options.ranks.ranks()),
+        "num_speculative_tokens");
+  }
   return {};
+}
+
+// The followers load while this process does.
+Result<std::unique_ptr<WorkerGroup>> start_followers(const WeightSource& source,
+                                                     const ReplicaOptions& options, const LoadOptions& load) {
+  return WorkerGroup::start({.setup = {.model = source.path(),
+                                       .load_format = options.followers.load_format,
+                                       .backend = std::string(options.backend->name),
+                                       .log_level = options.followers.log_level,
+                                       .sizes = options.ranks,
+                                       .threads = options.pool->size(),
+                                       .compute = load.compute,
+                                       .kv_dtype = load.kv_dtype,
+                                       .rows_max = load.rows_max,
+                                       .logit_rows_max = load.logit_rows_max,
+                                       .context_max = load.context_max,
+                                       .slots = options.max_num_seqs},
+                             .command = options.followers.command});
 }
 
 Result<LoadOptions> load_options(const WeightSource& source, const ReplicaOptions& options) {
@@ -91,9 +131,11 @@ Result<LoadOptions> load_options(const WeightSource& source, const ReplicaOption
   return load;
 }
 
-KvDemand kv_demand(const Model& model, const ReplicaOptions& options) {
+// followers_block_bytes: the most that a block takes on another rank.
+KvDemand kv_demand(const Model& model, const ReplicaOptions& options, uint64_t followers_block_bytes = 0) {
   KvDemand demand;
-  demand.block_bytes = KvStore::block_bytes(*options.backend, model.kv_layouts(), model.kv_tail());
+  demand.block_bytes = std::max<uint64_t>(
+      KvStore::block_bytes(*options.backend, model.kv_layouts(), model.kv_tail()), followers_block_bytes);
   demand.max_position = model.config().max_position;
   demand.max_model_len = options.max_model_len;
   demand.max_num_seqs = options.max_num_seqs;
@@ -106,10 +148,45 @@ KvDemand kv_demand(const Model& model, const ReplicaOptions& options) {
     // All other memory of the model is taken by now; what the driver takes for recorded steps is not.
     if (demand.memory_utilization <= 0) demand.memory_utilization = kGpuMemoryUtilization;
   } else {
-    demand.memory_bytes = usable_memory_bytes();
+    demand.memory_bytes = usable_memory_bytes() / static_cast<uint64_t>(options.ranks.ranks());
     demand.memory_used_bytes = resident_memory().now;  // activations too
   }
   return demand;
+}
+
+Result<std::unique_ptr<ReplicaClient>> start_replica(std::unique_ptr<WorkerGroup> group,
+                                                     std::unique_ptr<Model> model, ReplicaOptions options) {
+  GANTRY_CHECK(options.num_speculative_tokens == 0 || model->kv_tail() > 0) << "the model cannot draft";
+  uint64_t followers_block_bytes = 0;
+  if (group != nullptr) {
+    GANTRY_ASSIGN_OR_RETURN(followers_block_bytes, group->wait_loaded());
+  }
+  const KvDemand demand = kv_demand(*model, options, followers_block_bytes);
+  GANTRY_ASSIGN_OR_RETURN(const KvSize size, size_kv_cache(demand));
+  GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<KvStore> kv, KvStore::create(*options.backend, model->kv_layouts(),
+                                                                       size.blocks, model->kv_tail()));
+  if (group != nullptr) {
+    GANTRY_RETURN_IF_ERROR(group->begin({.kv_blocks = size.blocks, .max_model_len = size.max_model_len}));
+  }
+  log::info("{}: KV cache {} blocks of {} tokens ({:.1f} MiB), max_model_len {}", options.model_id,
+            size.blocks, limits::kKvBlockTokens,
+            static_cast<double>(demand.block_bytes) * size.blocks / (1 << 20), size.max_model_len);
+
+  SchedulerOptions scheduling;
+  scheduling.kv_blocks = size.blocks;
+  scheduling.max_model_len = size.max_model_len;
+  scheduling.max_num_seqs = options.max_num_seqs;
+  scheduling.max_num_batched_tokens = options.max_num_batched_tokens;
+  scheduling.logit_rows_max = logit_rows_of(options);
+  scheduling.pipeline_stages = options.ranks.pipeline;
+  scheduling.drafts = options.num_speculative_tokens;
+  scheduling.prefix_caching = options.prefix_caching;
+  scheduling.queue = options.queue;
+  // A layer has about 12 x hidden^2 weights, twice as many operations a row; attention takes 4 x hidden a token.
+  scheduling.chunk = {options.max_prefill_beside_decodes, static_cast<int32_t>(6 * model->config().hidden)};
+  scheduling.hash_seed = (uint64_t{std::random_device{}()} << 32) | std::random_device{}();
+  return std::unique_ptr<ReplicaClient>(
+      std::make_unique<LocalReplica>(std::move(group), std::move(model), std::move(kv), options, scheduling));
 }
 
 }  // namespace
@@ -127,9 +204,15 @@ int32_t logit_rows_of(const ReplicaOptions& options) {
 Result<std::unique_ptr<ReplicaClient>> start_local_replica(const WeightSource& source,
                                                            ReplicaOptions options) {
   GANTRY_RETURN_IF_ERROR(check_options(options));
-  GANTRY_ASSIGN_OR_RETURN(const LoadOptions load, load_options(source, options));
+  GANTRY_ASSIGN_OR_RETURN(LoadOptions load, load_options(source, options));
+  std::unique_ptr<WorkerGroup> group;
+  if (options.ranks.ranks() > 1) {
+    GANTRY_RETURN_IF_ERROR(check_ranks(source, *options.backend, options.ranks));
+    GANTRY_ASSIGN_OR_RETURN(group, start_followers(source, options, load));
+    load.ranks = group->ranks();
+  }
   GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, load_model(source, load));
-  return start_local_replica(std::move(model), std::move(options));
+  return start_replica(std::move(group), std::move(model), std::move(options));
 }
 
 Result<ReplicaMemory> plan_replica_memory(const WeightSource& source, const ReplicaOptions& options) {
@@ -153,29 +236,8 @@ Result<ReplicaMemory> plan_replica_memory(const WeightSource& source, const Repl
 Result<std::unique_ptr<ReplicaClient>> start_local_replica(std::unique_ptr<Model> model,
                                                            ReplicaOptions options) {
   GANTRY_RETURN_IF_ERROR(check_options(options));
-  GANTRY_CHECK(options.num_speculative_tokens == 0 || model->kv_tail() > 0) << "the model cannot draft";
-  const KvDemand demand = kv_demand(*model, options);
-  GANTRY_ASSIGN_OR_RETURN(const KvSize size, size_kv_cache(demand));
-  GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<KvStore> kv, KvStore::create(*options.backend, model->kv_layouts(),
-                                                                       size.blocks, model->kv_tail()));
-  log::info("{}: KV cache {} blocks of {} tokens ({:.1f} MiB), max_model_len {}", options.model_id,
-            size.blocks, limits::kKvBlockTokens,
-            static_cast<double>(demand.block_bytes) * size.blocks / (1 << 20), size.max_model_len);
-
-  SchedulerOptions scheduling;
-  scheduling.kv_blocks = size.blocks;
-  scheduling.max_model_len = size.max_model_len;
-  scheduling.max_num_seqs = options.max_num_seqs;
-  scheduling.max_num_batched_tokens = options.max_num_batched_tokens;
-  scheduling.logit_rows_max = logit_rows_of(options);
-  scheduling.drafts = options.num_speculative_tokens;
-  scheduling.prefix_caching = options.prefix_caching;
-  scheduling.queue = options.queue;
-  // A layer has about 12 x hidden^2 weights, twice as many operations a row; attention takes 4 x hidden a token.
-  scheduling.chunk = {options.max_prefill_beside_decodes, static_cast<int32_t>(6 * model->config().hidden)};
-  scheduling.hash_seed = (uint64_t{std::random_device{}()} << 32) | std::random_device{}();
-  return std::unique_ptr<ReplicaClient>(
-      std::make_unique<LocalReplica>(std::move(model), std::move(kv), options, scheduling));
+  GANTRY_CHECK(options.ranks.ranks() == 1);
+  return start_replica(nullptr, std::move(model), std::move(options));
 }
 
 }  // namespace gantry

@@ -1,9 +1,10 @@
-// A replica in this process: one engine loop on its own thread behind ReplicaClient.
+// A replica whose rank 0 is in this process: one engine loop on its own thread behind ReplicaClient.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/fair_mutex.h"
 #include "base/status.h"
@@ -11,10 +12,20 @@
 #include "formats/weight_source.h"
 #include "kernels/ops/backend.h"
 #include "model/model.h"
+#include "model/parallel_layout.h"
 #include "protocol/replica_client.h"
 #include "sched/admission.h"
 
 namespace gantry {
+
+// Ranks beyond the first, processes that this one starts.
+struct FollowerOptions {
+  std::vector<std::string> command;  // absolute path and arguments of a process that calls run_follower()
+  std::string load_format;           // for the OpenSource there
+  std::string log_level = "info";
+  // A rank that is lost ends this process: its front starts it again, and submits its streams again.
+  bool end_process = false;
+};
 
 struct ReplicaOptions {
   std::string model_id;
@@ -22,11 +33,13 @@ struct ReplicaOptions {
   ThreadPool* pool = nullptr;      // shared by all replicas of the process; they take turns by step
   FairMutex* pool_turn = nullptr;  // held during a step; shared with the pool
   Compute compute = Compute::kAuto;
+  ParallelSizes ranks{};  // of one replica; each gets as many threads as `pool` has
+  FollowerOptions followers{};
   int32_t max_model_len = 0;  // 0: the checkpoint's, at most what the KV cache holds
   int32_t max_num_seqs = 64;
   int32_t max_num_batched_tokens = 2048;
   int32_t num_speculative_tokens = 0;  // drafts per step of a sequence, 0 .. kDraftsMax
-  uint64_t kv_cache_bytes = 0;         // 0: by memory_utilization
+  uint64_t kv_cache_bytes = 0;         // of each rank; 0: by memory_utilization
   // The share of the machine's (or cgroup's) memory that the process may use; the KV cache gets what is left
   // of it after loading. 0: min(max_num_seqs x max_model_len, 512 MiB).
   double memory_utilization = 0;
@@ -34,11 +47,11 @@ struct ReplicaOptions {
   QueueLimits queue{};         // what submit() takes
   // Prompt tokens of a step that also decodes; those late in a long context count for more. 0: no limit.
   int32_t max_prefill_beside_decodes = 0;
-  std::function<void(uint64_t done, uint64_t total)> on_progress;
+  std::function<void(uint64_t done, uint64_t total)> on_progress;  // of rank 0
 };
 
 // Loads the weights and starts the loop. The source outlives the replica. Destroying it cancels what runs.
-// Errors: load_model()'s; an option out of range (param() names it); a KV cache that cannot hold one request
+// Errors: load_model()'s, of a follower with its rank; an option out of range (param() names it); a KV cache that cannot hold one request
 // of max_model_len, saying what would fit.
 Result<std::unique_ptr<ReplicaClient>> start_local_replica(const WeightSource& source,
                                                            ReplicaOptions options);

@@ -103,6 +103,9 @@ class Model {
   virtual uint64_t activation_bytes() const { return 0; }
 };
 
+// What load_model() says of ranks over which the model does not split, before any of them is started.
+Status check_ranks(const WeightSource& source, const Backend& backend, const ParallelSizes& sizes);
+
 // By config().architectures: LlamaForCausalLM, Qwen2ForCausalLM, DeepseekV3ForCausalLM. kUnimplemented names
 // the architecture or configuration key that is not supported and lists what is; kDataLoss names a missing or
 // misshapen tensor; kInvalidArgument (param() "num_speculative_tokens"): drafts without such a module, or

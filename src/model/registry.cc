@@ -24,11 +24,10 @@ constexpr Entry kModels[] = {
 
 // Where the ops work in the host's memory a slice may cut a block of FP8 (sliced_source.h).
 Result<ParallelLayout> layout_of(const WeightSource& source, const ModelConfig& config,
-                                 const LoadOptions& options) {
-  const ParallelSizes& sizes = options.ranks.sizes;
+                                 const Backend& backend, const ParallelSizes& sizes) {
   QuantBlock block;
   if (sizes.ranks() > 1) {
-    if (options.backend->memory != nullptr) {
+    if (backend.memory != nullptr) {
       return unimplemented(
           "a model is split over ranks on CPUs alone: tensor_parallel_size and "
           "pipeline_parallel_size must be 1 on a GPU",
@@ -44,6 +43,12 @@ Result<ParallelLayout> layout_of(const WeightSource& source, const ModelConfig& 
 Status Model::draft(const DraftBatch&, const KvStore&, float*, float*) {
   GANTRY_CHECK(false) << config().architecture << " has no draft module";
   return {};
+}
+
+Status check_ranks(const WeightSource& source, const Backend& backend, const ParallelSizes& sizes) {
+  Result<ModelConfig> config = parse_model_config(source.config(), source.generation_config());
+  if (!config.ok()) return config.status().with_context(source.path());
+  return layout_of(source, *config, backend, sizes).status();
 }
 
 Result<std::unique_ptr<Model>> load_model(const WeightSource& source, const LoadOptions& options) {
@@ -64,7 +69,8 @@ Result<std::unique_ptr<Model>> load_model(const WeightSource& source, const Load
   }
   for (const Entry& entry : kModels) {
     if (entry.architecture != config->architecture) continue;
-    GANTRY_ASSIGN_OR_RETURN(const ParallelLayout layout, layout_of(source, *config, options));
+    GANTRY_ASSIGN_OR_RETURN(const ParallelLayout layout,
+                            layout_of(source, *config, *options.backend, options.ranks.sizes));
     Shard shard = make_shard(*config, layout, options.ranks);
     if (options.ranks.sizes.ranks() == 1) {
       return entry.load(source, loaded, std::move(*config), std::move(shard));

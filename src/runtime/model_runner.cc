@@ -18,7 +18,8 @@ ModelRunner::ModelRunner(Model& model, const KvStore& kv, ThreadPool& pool, Fair
       vocab_(model.config().vocab),
       tables_(options.slots, (options.context_max + limits::kKvBlockTokens - 1) / limits::kKvBlockTokens),
       slots_(static_cast<size_t>(options.slots)),
-      sampler_(vocab_, pool.size()) {
+      sampler_(vocab_, pool.size()),
+      samples_(options.samples) {
   if (options.drafts > 0) {
     drafter_ = std::make_unique<Drafter>(
         model, kv, sampler_, pool,
@@ -29,8 +30,8 @@ ModelRunner::ModelRunner(Model& model, const KvStore& kv, ThreadPool& pool, Fair
   segments_.reserve(slots_.size());
   logit_row_ids_.reserve(logit_rows);
   draws_.reserve(logit_rows);
-  logits_.resize(logit_rows * static_cast<size_t>(vocab_));
-  samples_.resize(logit_rows);
+  if (samples_) logits_.resize(logit_rows * static_cast<size_t>(vocab_));
+  drawn_.resize(logit_rows);
   tops_.resize(logit_rows * limits::kTopLogprobsMax);
   proposals_.reserve(slots_.size());
 }
@@ -39,7 +40,7 @@ void ModelRunner::submit(const StepPlan& plan) {
   std::unique_lock<FairMutex> turn;
   if (turn_ != nullptr) turn = std::unique_lock(*turn_);
   if (status_.ok()) status_ = run(plan);
-  if (!status_.ok()) return;
+  if (!status_.ok() || !samples_) return;
   if (spare_.empty()) spare_.emplace_back();
   StepResult& result = done_.emplace_back(std::move(spare_.back()));
   spare_.pop_back();
@@ -47,13 +48,14 @@ void ModelRunner::submit(const StepPlan& plan) {
 }
 
 Status ModelRunner::run(const StepPlan& plan) {
-  take_starts(plan);
+  if (samples_) take_starts(plan);
   build_batch(plan);
   GANTRY_RETURN_IF_ERROR(model_.forward({.ids = ids_,
                                          .segments = segments_,
                                          .logit_rows = logit_row_ids_,
                                          .hidden = drafter_ ? drafter_->hidden() : nullptr},
                                         kv_, logits_.data()));
+  if (!samples_) return {};
   sample_rows();
   return propose(plan);
 }
@@ -121,7 +123,7 @@ void ModelRunner::score(const Draws& draws, int thread) {
   const std::span<const float> logits(logits_.data() + draws.first * vocab_, static_cast<size_t>(vocab_));
   const std::span<TokenLogprob> top(tops_.data() + at * limits::kTopLogprobsMax, limits::kTopLogprobsMax);
   const TokenId token = state.prompt()[static_cast<size_t>(draws.position)];
-  samples_[at] = sampler_.score(logits, token, state.params().prompt_logprobs, top, thread);
+  drawn_[at] = sampler_.score(logits, token, state.params().prompt_logprobs, top, thread);
 }
 
 void ModelRunner::draw(Draws& draws, int thread) {
@@ -131,12 +133,12 @@ void ModelRunner::draw(Draws& draws, int thread) {
     const auto at = static_cast<size_t>(row);
     const std::span<const float> logits(logits_.data() + row * vocab_, static_cast<size_t>(vocab_));
     const std::span<TokenLogprob> top(tops_.data() + at * limits::kTopLogprobsMax, limits::kTopLogprobsMax);
-    samples_[at] = sampler_.draw(logits, state, draws.position + i, top, thread);
+    drawn_[at] = sampler_.draw(logits, state, draws.position + i, top, thread);
     // A failure after accepted drafts is met again by the next plan, as it would be without drafts.
-    if (samples_[at].error != SampleError::kNone) return;
-    state.push(samples_[at].token);
+    if (drawn_[at].error != SampleError::kNone) return;
+    state.push(drawn_[at].token);
     ++draws.accepted;
-    if (i + 1 < draws.rows && draws.drafts[i] != samples_[at].token) return;
+    if (i + 1 < draws.rows && draws.drafts[i] != drawn_[at].token) return;
   }
 }
 
@@ -173,7 +175,7 @@ void ModelRunner::fill_result(const StepPlan& plan, StepResult& result) const {
   result.ticket = plan.ticket;
   const auto take = [&](int32_t row, std::vector<SampledToken>& out) {
     const auto at = static_cast<size_t>(row);
-    const Sample& sample = samples_[at];
+    const Sample& sample = drawn_[at];
     const TokenLogprob* top = tops_.data() + at * limits::kTopLogprobsMax;
     out.push_back({sample.token, sample.logprob, static_cast<int32_t>(result.top.size()), sample.tops});
     result.top.insert(result.top.end(), top, top + sample.tops);
@@ -189,7 +191,7 @@ void ModelRunner::fill_result(const StepPlan& plan, StepResult& result) const {
     for (int32_t i = 0; i < rows.scores; ++i) {
       const Draws& draws = draws_[next_draws++];
       take(draws.first, result.scores);
-      const SampleError error = samples_[static_cast<size_t>(draws.first)].error;
+      const SampleError error = drawn_[static_cast<size_t>(draws.first)].error;
       if (error != SampleError::kNone) out.error = error;
     }
     out.first_token = static_cast<int32_t>(result.tokens.size());
@@ -197,7 +199,7 @@ void ModelRunner::fill_result(const StepPlan& plan, StepResult& result) const {
     const Draws& draws = draws_[next_draws++];
     out.accepted = draws.accepted;
     for (int32_t i = 0; i < draws.accepted; ++i) take(draws.first + i, result.tokens);
-    if (draws.accepted == 0) out.error = samples_[static_cast<size_t>(draws.first)].error;
+    if (draws.accepted == 0) out.error = drawn_[static_cast<size_t>(draws.first)].error;
   }
 }
 

@@ -25,6 +25,8 @@ struct ModelRunnerOptions {
   int32_t logit_rows_max = 0;
   int32_t context_max = 0;  // max_model_len
   int32_t drafts = 0;       // after each new token, at most kDraftsMax; the model can draft
+  // Of several ranks one samples; the others run the rows, and have no results to collect.
+  bool samples = true;
 };
 
 class ModelRunner : public StepExecutor {
@@ -35,6 +37,8 @@ class ModelRunner : public StepExecutor {
 
   void submit(const StepPlan& plan) override;
   Status collect(StepResult& result) override;
+  // What the first pass that failed ended with.
+  const Status& status() const { return status_; }
 
  private:
   Status run(const StepPlan& plan);
@@ -73,6 +77,7 @@ class ModelRunner : public StepExecutor {
   std::vector<Slot> slots_;
   Sampler sampler_;
   std::unique_ptr<Drafter> drafter_;  // null without drafts
+  bool samples_;
 
   // Buffers of one step, sized once.
   std::vector<TokenId> ids_;
@@ -80,7 +85,7 @@ class ModelRunner : public StepExecutor {
   std::vector<int32_t> logit_row_ids_;    // rows of the batch
   std::vector<Draws> draws_;              // in the order of rows of logits
   std::vector<float> logits_;             // [logit_rows_max, vocab]
-  std::vector<Sample> samples_;           // by row of logits
+  std::vector<Sample> drawn_;             // by row of logits
   std::vector<TokenLogprob> tops_;        // [logit_rows_max, kTopLogprobsMax]
   std::vector<Drafter::Rows> proposals_;  // by sequence of the plan
 

@@ -32,11 +32,12 @@ def free_port():
 class Gantry:
     """`gantry serve MODEL` on a free port. Environment: GANTRY_BIN, GANTRY_TEST_MODEL (where no model is given)."""
 
-    def __init__(self, *flags, model=None, wait=True, environment=None):
+    def __init__(self, *flags, model=None, wait=True, environment=None, stderr=None):
         self.port = free_port()
         model = model or os.environ["GANTRY_TEST_MODEL"]
         command = [os.environ["GANTRY_BIN"], "serve", str(model), "--port", str(self.port), *flags]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})})
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr,
+                                        env={**os.environ, **(environment or {})})
         if wait:
             eventually(self.ready, what="/ready")
 

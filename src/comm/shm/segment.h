@@ -16,6 +16,7 @@ namespace gantry::shm {
 inline constexpr int kRanksMax = 64;
 inline constexpr size_t kChunkBytes = 64u << 10;  // of one exchange; longer data goes in several
 inline constexpr size_t kReasonBytesMax = 200;
+inline constexpr int kMaker = kRanksMax;  // who made the segment, among the states
 
 // A counter that one rank advances and others wait for, on a cache line of its own.
 struct alignas(64) Counter {
@@ -40,7 +41,7 @@ struct Header {
   uint64_t magic;
   uint32_t ranks;
   Word aborted{0};  // 1 + the rank whose reason stands, or 0
-  std::array<RankState, kRanksMax> states;
+  std::array<RankState, kRanksMax + 1> states;
 };
 
 class Segment {

@@ -40,6 +40,30 @@ void advance(Counter& counter) {
   if (counter.sleepers.load() != 0) shm::futex_wake_all(counter.value);
 }
 
+void wake_everyone(Segment& segment) {
+  for (int rank = 0; rank < segment.ranks(); ++rank) {
+    shm::futex_wake_all(segment.header().states[static_cast<size_t>(rank)].arrived.value);
+    for (int to = 0; to < segment.ranks(); ++to) {
+      Channel& channel = segment.channel(rank, to);
+      shm::futex_wake_all(channel.sent.value);
+      shm::futex_wake_all(channel.taken.value);
+    }
+  }
+}
+
+// By `who` of the states, which calls it once.
+void abort_segment(Segment& segment, int who, std::string_view reason) {
+  // The text is written before it can be chosen, so whoever sees the abort sees all of its reason.
+  std::array<char, shm::kReasonBytesMax>& text = segment.header().states[static_cast<size_t>(who)].reason;
+  const size_t bytes = std::min(reason.size(), text.size() - 1);
+  std::memcpy(text.data(), reason.data(), bytes);
+  text[bytes] = '\0';
+  uint32_t none = 0;
+  if (segment.header().aborted.compare_exchange_strong(none, static_cast<uint32_t>(who) + 1)) {
+    wake_everyone(segment);
+  }
+}
+
 class ShmCommunicator final : public Communicator {
  public:
   ShmCommunicator(std::unique_ptr<Segment> segment, int rank, const ShmOptions& options)
@@ -141,16 +165,7 @@ class ShmCommunicator final : public Communicator {
   }
 
   void abort(std::string_view reason) override {
-    // The text is written once and before it can be chosen, so whoever sees the abort sees all of its reason.
-    if (aborting_.exchange(true)) return;
-    std::array<char, shm::kReasonBytesMax>& text = state(rank_).reason;
-    const size_t bytes = std::min(reason.size(), text.size() - 1);
-    std::memcpy(text.data(), reason.data(), bytes);
-    text[bytes] = '\0';
-    uint32_t none = 0;
-    if (segment_->header().aborted.compare_exchange_strong(none, static_cast<uint32_t>(rank_) + 1)) {
-      wake_everyone();
-    }
+    if (!aborting_.exchange(true)) abort_segment(*segment_, rank_, reason);
   }
 
  private:
@@ -188,15 +203,16 @@ class ShmCommunicator final : public Communicator {
       if (aborted()) return abort_status();
       const bool gone = ended(peer);
       if (reached(counter.value.load(), target)) return {};  // also of a peer that came and then ended
-      if (gone) return give_up(unavailable("rank " + std::to_string(peer) + " has ended"));
+      if (gone) return give_up(unavailable("rank " + name(peer) + " has ended"));
       if (monotonic_ns() >= end) {
-        return give_up(
-            Status(StatusCode::kDeadlineExceeded, "rank " + std::to_string(peer) + " did not come within " +
-                                                      std::to_string(options_.deadline.count()) + " ms"));
+        return give_up(Status(StatusCode::kDeadlineExceeded, "rank " + name(peer) + " did not come within " +
+                                                                 std::to_string(options_.deadline.count()) +
+                                                                 " ms"));
       }
     }
   }
 
+  std::string name(int peer) const { return std::to_string(options_.first_rank + peer); }
   // Whether the peer's process is gone. A zombie counts as gone: pidfds become readable at exit.
   bool ended(int peer) {
     const uint32_t pid = segment_->header().states[static_cast<size_t>(peer)].pid.load();
@@ -218,17 +234,6 @@ class ShmCommunicator final : public Communicator {
     const uint32_t rank = segment_->header().aborted.load(std::memory_order_acquire) - 1;
     return unavailable(std::string("the group of ranks was aborted: ") +
                        segment_->header().states[rank].reason.data());
-  }
-
-  void wake_everyone() {
-    for (int rank = 0; rank < size(); ++rank) {
-      shm::futex_wake_all(state(rank).arrived.value);
-      for (int to = 0; to < size(); ++to) {
-        Channel& channel = segment_->channel(rank, to);
-        shm::futex_wake_all(channel.sent.value);
-        shm::futex_wake_all(channel.taken.value);
-      }
-    }
   }
 
   shm::RankState& state(int rank) const { return segment_->header().states[static_cast<size_t>(rank)]; }
@@ -254,6 +259,10 @@ Result<std::unique_ptr<Communicator>> open_shm_communicator(int fd, int rank, co
   auto communicator = std::make_unique<ShmCommunicator>(std::move(segment), rank, options);
   GANTRY_RETURN_IF_ERROR(communicator->join());
   return std::unique_ptr<Communicator>(std::move(communicator));
+}
+
+void abort_group(shm::Segment& segment, std::string_view reason) {
+  abort_segment(segment, shm::kMaker, reason);
 }
 
 }  // namespace gantry

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -19,10 +20,15 @@ struct ShmOptions {
   std::chrono::milliseconds deadline{30'000};
   // How long a waiting rank polls before it sleeps: 0 where ranks outnumber cores.
   std::chrono::microseconds spin{20};
+  // What the group's rank 0 is called in messages; the others follow.
+  int first_rank = 0;
 };
 
 // The segment's descriptor comes from the parent. Waits until every rank has attached. kInvalidArgument for
 // a rank outside of the segment's or one that is taken.
 Result<std::unique_ptr<Communicator>> open_shm_communicator(int fd, int rank, const ShmOptions& options);
+
+// Communicator::abort() by who made the segment and is no rank, even while ranks are still to come.
+void abort_group(shm::Segment& segment, std::string_view reason);
 
 }  // namespace gantry

@@ -209,5 +209,18 @@ TEST(ShmCommunicator, WrongRanksAndForeignDescriptorsAreRefused) {
   close(ends[1]);
 }
 
+// A rank that waits for others to come at all has no end that could be aborted.
+TEST(ShmCommunicator, TheMakerEndsEveryWait) {
+  const auto segment = shm::Segment::create(2).value();
+  std::thread rank([&] {
+    const Status status =
+        open_shm_communicator(segment->fd(), 0, {.deadline = std::chrono::minutes(10)}).status();
+    EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+    EXPECT_NE(message_of(status).find("rank 1 could not load"), std::string::npos) << message_of(status);
+  });
+  abort_group(*segment, "rank 1 could not load");
+  rank.join();
+}
+
 }  // namespace
 }  // namespace gantry

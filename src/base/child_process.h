@@ -1,0 +1,48 @@
+// A process that this one starts, at the other end of a socket pair.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+
+namespace gantry {
+
+// The child's end of the pair, in the child; what it inherits beside it follows.
+inline constexpr int kParentSocket = 3;
+inline constexpr int kFirstInherited = 4;
+
+// Ends with its parent where the child sets PR_SET_PDEATHSIG, which follows the thread that started it.
+class ChildProcess {
+ public:
+  // command: absolute path, then arguments. Standard input is empty; output and errors are the parent's; `inherited`
+  // descriptors become kFirstInherited and on. kUnavailable says what failed.
+  static Result<std::unique_ptr<ChildProcess>> start(const std::vector<std::string>& command,
+                                                     std::span<const int> inherited = {});
+  // Ends it, and waits for its end.
+  ~ChildProcess();
+  ChildProcess(const ChildProcess&) = delete;
+  ChildProcess& operator=(const ChildProcess&) = delete;
+
+  pid_t pid() const { return pid_; }
+  int socket() const { return socket_; }
+  int pidfd() const { return pidfd_; }  // readable once it has ended
+  void kill();
+  // How it ended, for people: "was killed by signal 9 (Killed)", "exited with 1". Empty while it runs.
+  std::optional<std::string> end();
+
+ private:
+  ChildProcess() = default;
+
+  pid_t pid_ = -1;
+  int socket_ = -1;
+  int pidfd_ = -1;
+  std::optional<std::string> end_;
+};
+
+}  // namespace gantry

@@ -1,0 +1,119 @@
+// The ranks of a replica that lie on this host, a process each: rank 0 is the caller's own process, which plans; the
+// others follow it plan by plan. A rank that dies, hangs or cannot load is named in one line, and all end with it.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/child_process.h"
+#include "base/status.h"
+#include "comm/communicator.h"
+#include "comm/shm/segment.h"
+#include "model/rank_groups.h"
+#include "runtime/model_runner.h"
+#include "runtime/rank_messages.h"
+#include "runtime/step_executor.h"
+
+namespace gantry {
+
+struct WorkerGroupOptions {
+  RankSetup setup;                   // of all ranks but for `rank`
+  std::vector<std::string> command;  // absolute path and arguments of a process that calls run_follower()
+};
+
+class WorkerGroup {
+ public:
+  // Starts the processes and joins the groups. Errors, here and below: which rank failed and why, with the code and
+  // param() of its own error where it is one of loading.
+  static Result<std::unique_ptr<WorkerGroup>> start(WorkerGroupOptions options);
+  // The followers end.
+  ~WorkerGroup();
+  WorkerGroup(const WorkerGroup&) = delete;
+  WorkerGroup& operator=(const WorkerGroup&) = delete;
+
+  // Rank 0's ends. As long as the group lives.
+  RankGroups ranks() const;
+  const ParallelSizes& sizes() const { return options_.setup.sizes; }
+  // Waits until every follower has loaded: the most bytes that a KV block takes on one of them.
+  Result<uint64_t> wait_loaded();
+  // From now on plans may come.
+  Status begin(const RankBegin& begin);
+  // To every follower; starts go to the rank that samples.
+  Status send(const StepPlan& plan);
+  // The oldest result of the last stage, where that is not rank 0's.
+  Status receive(StepResult& result);
+  // Why the group has ended, given what a call of rank 0's own ended with: the cause is often another rank's.
+  Status cause(const Status& own);
+
+ private:
+  struct Follower {
+    int rank = 0;
+    std::unique_ptr<ChildProcess> process;
+    std::unique_ptr<RankLink> link;
+    bool started = false;
+    bool loaded = false;
+    bool gone = false;  // it ended because of another, which is seen in a moment
+    uint64_t kv_block_bytes = 0;
+    int silent_ticks = 0;  // since its last message; counted from its first
+  };
+
+  explicit WorkerGroup(WorkerGroupOptions options) : options_(std::move(options)) {}
+  Status open_segments();
+  Status open_communicators();
+
+  // The watcher's: starts the processes, since they end with the thread that did, and listens to them.
+  void watch();
+  Status spawn();
+  void listen();
+  Status tick();
+  // What has come from the follower. An error ends the group.
+  Status read(Follower& follower);
+  Status take(Follower& follower, const RankLink::Received& received);
+  Status ended(Follower& follower);
+  // The first stands; the watcher ends the followers.
+  void fail(const Status& status);
+  void end_followers();
+  std::string name(const Follower& follower) const;
+
+  const WorkerGroupOptions options_;
+  std::unique_ptr<shm::Segment> all_segment_;                   // null with one stage
+  std::vector<std::unique_ptr<shm::Segment>> tensor_segments_;  // by stage; none where a stage is one rank
+  std::unique_ptr<Communicator> all_;
+  std::unique_ptr<Communicator> tensor_;
+  std::vector<std::unique_ptr<Follower>> followers_;  // by rank - 1; set before started_
+  int wake_ = -1;                                     // eventfd
+
+  std::mutex mutex_;  // of what follows, and of the followers' started, loaded and kv_block_bytes
+  std::condition_variable changed_;
+  bool stop_ = false;
+  Status failed_;
+  Status suspected_;  // what ranks say of others, until the cause is seen
+  std::chrono::steady_clock::time_point suspected_at_;
+  std::deque<StepResult> results_;
+
+  std::thread watcher_;
+};
+
+// Runs plans on a group; `runner` is rank 0's own.
+class GroupExecutor : public StepExecutor {
+ public:
+  // end_process: when the group has failed, instead of collect() returning why.
+  GroupExecutor(WorkerGroup& group, ModelRunner& runner, bool end_process)
+      : group_(group), runner_(runner), end_process_(end_process) {}
+  void submit(const StepPlan& plan) override;
+  Status collect(StepResult& result) override;
+
+ private:
+  WorkerGroup& group_;
+  ModelRunner& runner_;
+  const bool end_process_;
+  Status failed_;
+};
+
+}  // namespace gantry

@@ -1,0 +1,121 @@
+"""Models split over ranks: worker processes of one host give one rank's tokens, and a rank that dies is named and ends the others."""
+
+import concurrent.futures
+import os
+import pathlib
+import re
+import signal
+import subprocess
+
+import pytest
+from client import WAIT_SECONDS, Gantry, eventually
+
+PROMPTS = ["What is 17 + 25?", "Hello!", "Sort: 9 4 7 1", "Tom has 3 apples and buys 4 more. How many has he?"]
+SPLITS = {
+    "tp2": ["-tp", "2"],
+    "tp4": ["-tp", "4"],
+    "tp2-ep": ["-tp", "2", "--enable-expert-parallel"],
+    "pp2": ["-pp", "2"],
+    "tp2-pp2": ["-tp", "2", "-pp", "2"],
+    "tp2-pp2-ep": ["-tp", "2", "-pp", "2", "--enable-expert-parallel"],
+}
+
+
+def complete(server, prompt, **parameters):
+    body = {"model": "r1-tiny", "messages": [{"role": "user", "content": prompt}], "max_tokens": 60, "temperature": 0,
+            "logprobs": True, **parameters}
+    answer = server.request("POST", "/v1/chat/completions", body)
+    assert answer.status == 200, answer.text
+    choice = answer.json()["choices"][0]
+    return [entry["token"] for entry in choice["logprobs"]["content"]], [entry["logprob"] for entry in choice["logprobs"]["content"]]
+
+
+def complete_all(server):
+    """All prompts at once, greedy and seeded."""
+    asked = [(prompt, parameters) for prompt in PROMPTS
+             for parameters in ({}, {"temperature": 0.8, "seed": 7, "presence_penalty": 0.5})]
+    with concurrent.futures.ThreadPoolExecutor(len(asked)) as pool:
+        return list(pool.map(lambda a: complete(server, a[0], **a[1]), asked))
+
+
+@pytest.fixture(scope="module")
+def of_one_rank():
+    server = Gantry("--dtype", "float32", model="r1-tiny")
+    try:
+        return complete_all(server)
+    finally:
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_tokens_are_those_of_one_rank(split, of_one_rank):
+    server = Gantry("--dtype", "float32", *SPLITS[split], model="r1-tiny")
+    try:
+        for (tokens, logprobs), (expected, expected_logprobs) in zip(complete_all(server), of_one_rank, strict=True):
+            assert tokens == expected
+            assert max(abs(a - b) for a, b in zip(logprobs, expected_logprobs, strict=True)) < 1e-3
+    finally:
+        assert server.stop() == 0
+
+
+def test_query_heads_that_share_kv_heads_are_split():
+    """SmolLM2's nine over three, in the blocks of its GGUF file."""
+    def tokens(*flags):
+        server = Gantry(*flags)
+        try:
+            body = {"model": server.request("GET", "/v1/models").json()["data"][0]["id"], "prompt": "The capital of France is",
+                    "max_tokens": 24, "temperature": 0, "logprobs": 0}
+            return server.request("POST", "/v1/completions", body).json()["choices"][0]["logprobs"]["tokens"]
+        finally:
+            assert server.stop() == 0
+    assert tokens("--dtype", "float32", "-tp", "3") == tokens("--dtype", "float32")
+
+
+def ranks_of(pid):
+    """Processes below `pid` that run `gantry rank`; children are listed by the thread that started them."""
+    found = []
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            command = pathlib.Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            found += [int(child)] if b"rank" in command else ranks_of(int(child))
+    return found
+
+
+def alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("worker", ["on", "off"])
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_a_lost_rank_is_named_and_ends_the_group(how, worker, tmp_path):
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        server = Gantry("-tp", "2", "-pp", "2", "--worker-process", worker, model="r1-tiny", stderr=file)
+    try:
+        ranks = sorted(ranks_of(server.process.pid))
+        assert len(ranks) == 3
+        os.kill(ranks[1], signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+        eventually(lambda: not any(map(alive, ranks)), what="the end of all ranks")
+        cause = {"killed": r"was killed by signal 9", "stopped": r"gave no sign of life for \d+ ms"}[how]
+        line = rf"rank 2 of 4 \(process {ranks[1]}\) {cause}"
+        request = {"model": "r1-tiny", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 4}
+        status = server.request("POST", "/v1/chat/completions", request).status
+        assert status == 200 if worker == "on" else status >= 500
+        eventually(lambda: re.search(line, log.read_text()), what="a line that names the rank")
+    finally:
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["-tp", "3"], "tensor_parallel_size 3 does not split the model: its 8 query heads have no equal parts; sizes that work: 1, 2, 4, 8"),
+    (["-pp", "9"], "pipeline_parallel_size is 9: want 1 to the model's 7 layers"),
+    (["-tp", "2", "--num-speculative-tokens", "1"], "--num-speculative-tokens is for one rank"),
+])
+def test_ranks_that_cannot_be_are_refused(flags, words):
+    command = [os.environ["GANTRY_BIN"], "serve", "r1-tiny", "--port", "0", *flags]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WAIT_SECONDS)
+    assert done.returncode == 1
+    assert words in done.stderr
