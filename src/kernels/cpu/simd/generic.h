@@ -57,10 +57,16 @@ struct Generic {
     }
   }
 
+  // In f32's places a half's bits have its value times 2^(15 - 127), subnormals too.
   static F load_f16(const void* p) {
-    uint16_t h[kLanes];
-    std::memcpy(h, p, sizeof(h));
-    return F{f16_to_f32(h[0]), f16_to_f32(h[1]), f16_to_f32(h[2]), f16_to_f32(h[3])};
+    using H = uint16_t __attribute__((vector_size(8)));
+    H h;
+    std::memcpy(&h, p, sizeof(h));
+    const U bits = __builtin_convertvector(h, U);
+    const U magnitude = (bits & 0x7fffu) << 13;
+    const U infinite = reinterpret_cast<U>(magnitude >= (0x7c00u << 13)) & 0x7f800000u;  // or a NaN
+    const U value = reinterpret_cast<U>(reinterpret_cast<F>(magnitude) * 0x1p112f);
+    return reinterpret_cast<F>(value | infinite | (bits & 0x8000u) << 16);
   }
   static F load_bf16(const void* p) {
     uint16_t h[kLanes];
