@@ -39,6 +39,11 @@ def served(binary, path, port):
                 sys.exit(f"{path}: not ready after 60 s")
 
 
+def cpu_seconds(process):
+    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def cpu():
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
@@ -61,13 +66,15 @@ def main():
         begun = time.monotonic()
         try:
             score = evaluate_server.evaluate(f"http://127.0.0.1:{port}", a.count, 64)
+            cpu_s = cpu_seconds(process)
         finally:
             process.terminate()
             process.wait(60)
         average = sum(row["right"] / row["asked"] for row in score.values()) / len(score)
         missed = evaluate_server.misses(score)
         failed |= bool(missed)
-        result["paths"][path] = {"average": round(average, 4), "seconds": round(time.monotonic() - begun), "missed": missed, "tasks": score}
+        result["paths"][path] = {"average": round(average, 4), "seconds": round(time.monotonic() - begun),
+                                   "server_cpu_seconds": round(cpu_s), "missed": missed, "tasks": score}
         print(f"{path}: average {average:.2%} in {time.monotonic() - begun:.0f} s; {'; '.join(missed) or 'every target holds'}", flush=True)
         a.out.write_text(json.dumps(result, indent=1) + "\n")
     sys.exit(failed)

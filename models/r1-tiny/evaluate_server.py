@@ -1,4 +1,4 @@
-"""Accuracy per task of r1-tiny behind a running server, asked with the openai client, greedily and several at once.
+"""Accuracy per task of r1-tiny behind a running server, asked greedily and several at once.
 
 usage: evaluate_server.py URL [--count 500] [--at-once 32] [--json FILE]
 Exits 1 when a target of README.md is missed. An answer is right when its bold part is the expected one; its reasoning must
@@ -6,12 +6,13 @@ arrive as reasoning_content.
 """
 import argparse
 import concurrent.futures as futures
+import http.client
 import json
 import pathlib
 import sys
+import threading
 import time
-
-from openai import OpenAI
+import urllib.parse
 
 import tasks
 
@@ -21,25 +22,45 @@ TARGETS = {"add": 0.97, "subtract": 0.97, "multiply_digit": 0.97, "multiply_two"
 TARGET_EACH, TARGET_AVERAGE = 0.75, 0.92
 
 
-def ask(client, problem):
+class Server:
+    """Chat completions of one server, over a connection for each thread."""
+
+    def __init__(self, url):
+        self.address = urllib.parse.urlsplit(url)
+        self.local = threading.local()
+
+    def message(self, messages):
+        if not hasattr(self.local, "connection"):
+            self.local.connection = http.client.HTTPConnection(self.address.hostname, self.address.port, timeout=3600)
+        body = {"model": MODEL, "messages": messages, "temperature": 0, "max_tokens": TOKENS_MAX}
+        self.local.connection.request("POST", self.address.path.rstrip("/") + "/v1/chat/completions", json.dumps(body),
+                                      {"Content-Type": "application/json"})
+        response = self.local.connection.getresponse()
+        text = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"HTTP {response.status}: {text.decode(errors='replace')}")
+        return json.loads(text)["choices"][0]["message"]
+
+
+def ask(server, problem):
     """(right, separated): whether the answer is right, and whether thought and answer came apart."""
     messages = []
     for user, reply in problem.earlier:
         messages += [{"role": "user", "content": user}, {"role": "assistant", "content": reply}]
     messages.append({"role": "user", "content": problem.question})
-    message = client.chat.completions.create(model=MODEL, messages=messages, temperature=0, max_tokens=TOKENS_MAX).choices[0].message
-    thought, answer = getattr(message, "reasoning_content", None) or "", message.content or ""
+    message = server.message(messages)
+    thought, answer = message.get("reasoning_content") or "", message["content"] or ""
     return tasks.bold(answer) == problem.answer, bool(thought.strip()) and "think>" not in thought + answer
 
 
 def evaluate(url, count, at_once):
     """{task: {right, separated, asked}}."""
-    client = OpenAI(base_url=url.rstrip("/") + "/v1", api_key="none", timeout=600)
+    server = Server(url)
     jobs = [(task, problem) for task in tasks.TASKS for problem in tasks.held_out_problems(task, count)]
     score = {task: {"right": 0, "separated": 0, "asked": 0} for task in tasks.TASKS}
     done, shown = 0, time.monotonic()
     with futures.ThreadPoolExecutor(at_once) as pool:
-        running = {pool.submit(ask, client, problem): task for task, problem in jobs}
+        running = {pool.submit(ask, server, problem): task for task, problem in jobs}
         for future in futures.as_completed(running):
             right, separated = future.result()
             row = score[running[future]]
