@@ -53,11 +53,11 @@ def ask(server, problem):
     return tasks.bold(answer) == problem.answer, bool(thought.strip()) and "think>" not in thought + answer
 
 
-def evaluate(url, count, at_once):
-    """{task: {right, separated, asked}}."""
+def evaluate(url, count, at_once, names=tuple(tasks.TASKS)):
+    """{task: {right, separated, asked}} of the tasks named."""
     server = Server(url)
-    jobs = [(task, problem) for task in tasks.TASKS for problem in tasks.held_out_problems(task, count)]
-    score = {task: {"right": 0, "separated": 0, "asked": 0} for task in tasks.TASKS}
+    jobs = [(task, problem) for task in names for problem in tasks.held_out_problems(task, count)]
+    score = {task: {"right": 0, "separated": 0, "asked": 0} for task in names}
     done, shown = 0, time.monotonic()
     with futures.ThreadPoolExecutor(at_once) as pool:
         running = {pool.submit(ask, server, problem): task for task, problem in jobs}
