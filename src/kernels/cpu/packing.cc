@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "kernels/cpu/weight_layout.h"
+#include "kernels/cpu/word_panel.h"
 #include "tensor/convert.h"
 
 namespace gantry::cpu {
@@ -284,28 +285,11 @@ void pack_super_block(DType dtype, const uint8_t* src, int n, uint8_t* header) {
   }
 }
 
-// Row n of a panel from one row of the file. The panel is zero before.
+// Row n of a panel from one row of the file, whatever word_panel.h does not pack. The panel is zero before.
 void pack_row(DType dtype, const uint8_t* src, int64_t cols, int n, uint8_t* panel) {
-  switch (dtype) {
-    case DType::kF32:
-      for (int64_t k = 0; k < cols; ++k) std::memcpy(panel + (k * kPanelRows + n) * 4, src + k * 4, 4);
-      return;
-    case DType::kF16:
-      for (int64_t k = 0; k < cols; ++k) std::memcpy(panel + (k * kPanelRows + n) * 2, src + k * 2, 2);
-      return;
-    case DType::kBF16:
-      for (int64_t k = 0; k < cols; ++k) {
-        std::memcpy(panel + ((k / 2 * kPanelRows + n) * 2 + k % 2) * 2, src + k * 2, 2);
-      }
-      return;
-    case DType::kF8E4M3:
-      for (int64_t k = 0; k < cols; k += 4) {
-        std::memcpy(panel + scale_header_bytes(cols) + k / 4 * kGroupBytes + n * 4, src + k,
-                    static_cast<size_t>(std::min<int64_t>(4, cols - k)));
-      }
-      return;
-    default:
-      break;
+  if (dtype == DType::kF16) {
+    for (int64_t k = 0; k < cols; ++k) std::memcpy(panel + (k * kPanelRows + n) * 2, src + k * 2, 2);
+    return;
   }
   const BlockLayout layout = block_layout(dtype);
   const int block_bytes = dtype_info(dtype).block_bytes;
@@ -366,7 +350,7 @@ size_t packed_weight_bytes(const WeightSpec& spec) {
 
 Result<PackedWeight> pack_weight(const WeightSpec& spec, std::span<std::byte> storage) {
   GANTRY_RETURN_IF_ERROR(check_spec(spec));
-  GANTRY_RETURN_IF_ERROR(check_scaled_parts(spec));
+  GANTRY_RETURN_IF_ERROR(check_scales(spec));
   if (storage.size() < packed_weight_bytes(spec) || reinterpret_cast<uintptr_t>(storage.data()) % 64 != 0) {
     return invalid_argument("storage for a packed weight needs " + std::to_string(packed_weight_bytes(spec)) +
                             " bytes at a multiple of 64, and has " + std::to_string(storage.size()));
@@ -388,12 +372,18 @@ Result<PackedWeight> pack_weight(const WeightSpec& spec, std::span<std::byte> st
       const uint8_t* file = views.data(p, e);
       for (int64_t i = 0; i < plan.panels; ++i) {
         uint8_t* panel = at + e * plan.batch_stride + i * plan.panel_bytes;
-        std::memset(panel, 0, static_cast<size_t>(plan.panel_bytes));
-        const int64_t first = i * kPanelRows;
+        const int64_t first = i * kPanelRows, count = std::min<int64_t>(kPanelRows, rows - first);
         if (dtype == DType::kF8E4M3) {
-          std::memcpy(panel, views.scales(p, e, first), static_cast<size_t>(scale_blocks(packed.cols)) * 4);
+          if (!pack_fp8_panel(file + first * stride, count, packed.cols, views.scales(p, e, first), panel))
+            return holds_nan(views.view(p, e));
+          continue;
         }
-        for (int64_t n = 0; n < std::min<int64_t>(kPanelRows, rows - first); ++n) {
+        if (dtype == DType::kF32 || dtype == DType::kBF16) {
+          pack_word_panel(file + first * stride, count, stride, panel);
+          continue;
+        }
+        std::memset(panel, 0, static_cast<size_t>(plan.panel_bytes));
+        for (int64_t n = 0; n < count; ++n) {
           pack_row(dtype, file + (first + n) * stride, packed.cols, static_cast<int>(n), panel);
         }
       }

@@ -21,6 +21,9 @@ bool readable(DType dtype) {
   }
 }
 
+std::string describe_fp8(const TensorView& part) { return "F8_E4M3 weight " + part.shape.to_string(); }
+bool is_scaled(const TensorView& part) { return part.dtype == DType::kF8E4M3 && part.shape.rank() == 2; }
+
 // Whatever follows may be an f32.
 uint64_t aligned(uint64_t bytes) { return (bytes + 3) / 4 * 4; }
 
@@ -98,15 +101,15 @@ Result<PackedWeight> in_place_weight(const WeightSpec& spec) {
   return packed;
 }
 
-Status check_scaled_parts(const WeightSpec& spec) {
+Status check_scales(const WeightSpec& spec) {
   if (!spec.scales.empty() && spec.scales.size() != spec.parts.size()) {
     return invalid_argument("a weight of " + std::to_string(spec.parts.size()) + " parts has " +
                             std::to_string(spec.scales.size()) + " scales");
   }
   for (size_t i = 0; i < spec.parts.size(); ++i) {
     const TensorView& part = spec.parts[i];
-    if (part.dtype != DType::kF8E4M3 || part.shape.rank() != 2) continue;
-    const std::string what = "F8_E4M3 weight " + part.shape.to_string();
+    if (!is_scaled(part)) continue;
+    const std::string what = describe_fp8(part);
     const Shape want{scale_blocks(part.shape[0]), scale_blocks(part.shape[1])};
     if (spec.scales.empty() || spec.scales[i].data == nullptr) {
       return invalid_argument(what + ": no scales, want F32 " + want.to_string());
@@ -121,9 +124,17 @@ Status check_scaled_parts(const WeightSpec& spec) {
         return invalid_argument(what + ": scale " + std::to_string(k) + " is not finite");
       }
     }
-    if (e4m3_has_nan({part.as<uint8_t>(), static_cast<size_t>(part.shape.elements())})) {
-      return invalid_argument(what + ": holds a NaN");
-    }
+  }
+  return {};
+}
+
+Status holds_nan(const TensorView& part) { return invalid_argument(describe_fp8(part) + ": holds a NaN"); }
+
+Status check_scaled_parts(const WeightSpec& spec) {
+  GANTRY_RETURN_IF_ERROR(check_scales(spec));
+  for (const TensorView& part : spec.parts) {
+    if (is_scaled(part) && e4m3_has_nan({part.as<uint8_t>(), static_cast<size_t>(part.shape.elements())}))
+      return holds_nan(part);
   }
   return {};
 }

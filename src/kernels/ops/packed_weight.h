@@ -73,6 +73,10 @@ Result<PackedWeight> in_place_weight(const WeightSpec& spec);
 // Of the spec's FP8 parts: kInvalidArgument when one has no scales, scales of another shape, a scale that is
 // not finite, or a NaN among its values. Reads all of them.
 Status check_scaled_parts(const WeightSpec& spec);
+// The same without the NaN, for a backend that meets every value as it packs: it reads no values.
+Status check_scales(const WeightSpec& spec);
+// What is said of an FP8 part with a NaN.
+Status holds_nan(const TensorView& part);
 
 // The same for a backend without a layout of its own: the entries of a batch, which lie anywhere, and
 // transient parts are copied into `storage` (adjoined_bytes long, else 0) one after the other.
