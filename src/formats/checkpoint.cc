@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+#include "base/limits.h"
 #include "formats/quote_name.h"
 
 namespace gantry {
@@ -16,13 +18,7 @@ class FileSource : public CheckpointSource {
   Status read_range(const WeightInfo& info, uint64_t offset, std::span<std::byte> out) const override {
     GANTRY_CHECK(offset <= info.view.bytes() && out.size() <= info.view.bytes() - offset) << info.name;
     if (out.empty()) return {};
-    const auto* data = static_cast<const std::byte*>(info.view.data);
-    const auto after = std::upper_bound(
-        checkpoint().files.begin(), checkpoint().files.end(), data,
-        [](const std::byte* address, const auto& file) { return address < file->bytes().data(); });
-    GANTRY_CHECK(after != checkpoint().files.begin()) << info.name << " lies in no file";
-    const MappedFile& file = **std::prev(after);
-    return file.read(static_cast<uint64_t>(data - file.bytes().data()) + offset, out);
+    return checkpoint().files[static_cast<size_t>(info.file_index)]->read(info.offset + offset, out);
   }
   Status check_unchanged() const override {
     for (const auto& file : checkpoint().files) GANTRY_RETURN_IF_ERROR(file->check_unchanged());
@@ -40,6 +36,13 @@ const WeightInfo* CheckpointSource::find(std::string_view name) const {
   return found != weights.end() && found->name == name ? &*found : nullptr;
 }
 
+Result<std::shared_ptr<const RegularFile>> open_weight_file(const std::string& path) {
+  GANTRY_ASSIGN_OR_RETURN(std::shared_ptr<const RegularFile> file, RegularFile::open(path));
+  // A file that may not fit into memory is left to the kernel's own read-ahead, which follows the loader.
+  if (file->size() <= limits::kWeightReadAheadBytesMax) file->read_ahead();
+  return file;
+}
+
 Result<std::unique_ptr<WeightSource>> make_weight_source(Checkpoint checkpoint) {
   auto& weights = checkpoint.weights;
   std::sort(weights.begin(), weights.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
@@ -50,8 +53,6 @@ Result<std::unique_ptr<WeightSource>> make_weight_source(Checkpoint checkpoint) 
     return data_loss(fmt::format("{}: tensor {} is there twice{}", twice->file, quote_name(twice->name),
                                  twice->file == other.file ? "" : ", also in " + other.file));
   }
-  std::sort(checkpoint.files.begin(), checkpoint.files.end(),
-            [](const auto& a, const auto& b) { return a->bytes().data() < b->bytes().data(); });
   return std::unique_ptr<WeightSource>(new FileSource(std::move(checkpoint)));
 }
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "formats/mapped_file.h"
+#include "formats/regular_file.h"
 #include "formats/weight_source.h"
 
 namespace gantry {
@@ -19,8 +19,8 @@ struct Checkpoint {
   nlohmann::json generation_config = nlohmann::json::object();
   std::optional<VocabSpec> vocab;
   std::vector<WeightInfo> weights;
-  // What the views point into.
-  std::vector<std::shared_ptr<const MappedFile>> files;
+  // Where the weights lie, by WeightInfo::file_index.
+  std::vector<std::shared_ptr<const RegularFile>> files;
 };
 
 // All of a WeightSource but where the bytes come from.
@@ -41,6 +41,9 @@ class CheckpointSource : public WeightSource {
  private:
   Checkpoint checkpoint_;
 };
+
+// Opens a file of weights and starts the disk while headers and tokenizer are parsed.
+Result<std::shared_ptr<const RegularFile>> open_weight_file(const std::string& path);
 
 // Sorts the weights by name; refuses a name that is there twice (kDataLoss).
 Result<std::unique_ptr<WeightSource>> make_weight_source(Checkpoint checkpoint);

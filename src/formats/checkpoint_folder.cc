@@ -31,11 +31,16 @@ Result<json> read_object_or(const std::string& path, json otherwise) {
 }
 
 Status add_shard(const std::string& path, Checkpoint& checkpoint) {
-  GANTRY_ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file, MappedFile::open(path));
-  GANTRY_ASSIGN_OR_RETURN(std::vector<SafetensorsTensor> tensors, parse_safetensors(file->bytes(), path));
+  GANTRY_ASSIGN_OR_RETURN(std::shared_ptr<const RegularFile> file, open_weight_file(path));
+  GANTRY_ASSIGN_OR_RETURN(const std::vector<std::byte> first, file->head(kSafetensorsLengthBytes));
+  GANTRY_ASSIGN_OR_RETURN(const std::vector<std::byte> head,
+                          file->head(safetensors_head_bytes(first, file->size())));
+  GANTRY_ASSIGN_OR_RETURN(std::vector<SafetensorsTensor> tensors,
+                          parse_safetensors(head, file->size(), path));
+  const auto index = static_cast<int32_t>(checkpoint.files.size());
   for (SafetensorsTensor& tensor : tensors) {
     checkpoint.weights.push_back(
-        {std::move(tensor.name), {file->bytes().data() + tensor.offset, tensor.dtype, tensor.shape}, path});
+        {std::move(tensor.name), {nullptr, tensor.dtype, tensor.shape}, path, index, tensor.offset});
   }
   checkpoint.files.push_back(std::move(file));
   return Status();

@@ -139,8 +139,8 @@ class Reader {
 
 class Parser {
  public:
-  Parser(std::span<const std::byte> data, const std::string& file)
-      : reader_(data), file_(file), file_bytes_(data.size()) {}
+  Parser(std::span<const std::byte> head, uint64_t file_bytes, const std::string& file)
+      : reader_(head), file_(file), file_bytes_(file_bytes) {}
 
   Result<GgufFile> parse() {
     GANTRY_RETURN_IF_ERROR(read_header());
@@ -330,7 +330,7 @@ class Parser {
     const GgufValue* value = out_.find("general.alignment");
     if (value == nullptr) return Status();
     const auto alignment = value->as_int();
-    // A multiple of 8 by the specification, so that every element type is aligned in the mapping.
+    // A multiple of 8 by the specification, so that every element type is aligned in the file.
     if (!alignment || *alignment < 8 || static_cast<uint64_t>(*alignment) > limits::kGgufAlignmentMax ||
         !std::has_single_bit(static_cast<uint64_t>(*alignment))) {
       return lost_key("general.alignment",
@@ -488,8 +488,8 @@ const GgufValue* GgufFile::find(std::string_view key) const {
   return found != metadata.end() ? &found->second : nullptr;
 }
 
-Result<GgufFile> parse_gguf(std::span<const std::byte> data, const std::string& file) {
-  return Parser(data, file).parse();
+Result<GgufFile> parse_gguf(std::span<const std::byte> head, uint64_t file_bytes, const std::string& file) {
+  return Parser(head, file_bytes, file).parse();
 }
 
 }  // namespace gantry

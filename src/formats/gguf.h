@@ -58,8 +58,12 @@ struct GgufFile {
   const GgufValue* find(std::string_view key) const;  // null if absent
 };
 
-// Parses a file's bytes, which the result refers to. kDataLoss for a malformed file; kUnimplemented for
+// Metadata and tensor table take no more than this; a vocabulary of 256,000 tokens with its merges has 15 MB.
+inline constexpr uint64_t kGgufHeadBytesMax = 256ull << 20;
+
+// Parses a file that has `file_bytes` bytes and begins with `head`, which the result refers to. A head that ends within
+// metadata or tensor table reads as a truncated file. kDataLoss for a malformed file; kUnimplemented for
 // another version, byte order or tensor type. Messages start with `file` and name the key or the tensor.
-Result<GgufFile> parse_gguf(std::span<const std::byte> data, const std::string& file);
+Result<GgufFile> parse_gguf(std::span<const std::byte> head, uint64_t file_bytes, const std::string& file);
 
 }  // namespace gantry

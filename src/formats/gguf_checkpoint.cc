@@ -1,6 +1,8 @@
 // A .gguf file as a checkpoint.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/limits.h"
 #include "formats/checkpoint.h"
 #include "formats/gguf.h"
@@ -12,11 +14,10 @@
 namespace gantry {
 namespace {
 
-Status add_tensor(const GgufTensor& tensor, const std::byte* data, const std::string& file,
-                  std::vector<WeightInfo>& weights) {
+Status add_tensor(const GgufTensor& tensor, const std::string& file, std::vector<WeightInfo>& weights) {
   const HfName target = hf_name_from_gguf(tensor.name);
   if (!target.stacked_experts) {
-    weights.push_back({target.name, {data, tensor.dtype, tensor.shape}, file});
+    weights.push_back({target.name, {nullptr, tensor.dtype, tensor.shape}, file, 0, tensor.offset});
     return Status();
   }
   if (tensor.shape.rank() != 3) {
@@ -29,10 +30,12 @@ Status add_tensor(const GgufTensor& tensor, const std::byte* data, const std::st
                                           quote_name(tensor.name), experts, limits::kExpertsMax));
   }
   const Shape shape{tensor.shape[1], tensor.shape[2]};
+  uint64_t offset = tensor.offset;
   for (int64_t expert = 0; expert < experts; ++expert) {
-    const TensorView view{data, tensor.dtype, shape};
-    weights.push_back({fmt::format("{}{}{}", target.name, expert, target.after_expert), view, file});
-    data += view.bytes();
+    const TensorView view{nullptr, tensor.dtype, shape};
+    weights.push_back(
+        {fmt::format("{}{}{}", target.name, expert, target.after_expert), view, file, 0, offset});
+    offset += view.bytes();
   }
   return Status();
 }
@@ -45,20 +48,37 @@ Status refuse_split(const GgufFile& gguf, const std::string& file) {
                        "llama-gguf-split --merge");
 }
 
+// A GGUF file does not say how long its head is: what is too short is read again, longer.
+struct Head {
+  std::vector<std::byte> bytes;
+  GgufFile gguf;  // refers to them
+};
+
+Result<Head> read_head(const RegularFile& file) {
+  constexpr uint64_t kFirst = 4ull << 20, kFactor = 8;
+  for (uint64_t bytes_max = kFirst;; bytes_max = std::min(bytes_max * kFactor, kGgufHeadBytesMax)) {
+    GANTRY_ASSIGN_OR_RETURN(std::vector<std::byte> bytes, file.head(bytes_max));
+    Result<GgufFile> gguf = parse_gguf(bytes, file.size(), file.path());
+    if (gguf.ok()) return Head{std::move(bytes), std::move(*gguf)};
+    const bool may_be_cut = gguf.status().code() == StatusCode::kDataLoss;
+    if (!may_be_cut || bytes.size() == file.size() || bytes_max == kGgufHeadBytesMax) return gguf.status();
+  }
+}
+
 }  // namespace
 
 Result<Checkpoint> read_gguf(const std::string& path) {
   Checkpoint checkpoint;
   checkpoint.path = path;
-  GANTRY_ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file, MappedFile::open(path));
-  GANTRY_ASSIGN_OR_RETURN(const GgufFile gguf, parse_gguf(file->bytes(), path));
+  GANTRY_ASSIGN_OR_RETURN(std::shared_ptr<const RegularFile> file, open_weight_file(path));
+  GANTRY_ASSIGN_OR_RETURN(const Head head, read_head(*file));
+  const GgufFile& gguf = head.gguf;
   GANTRY_RETURN_IF_ERROR(refuse_split(gguf, path));
   GANTRY_ASSIGN_OR_RETURN(checkpoint.vocab, vocab_from_gguf(gguf, path));
   GANTRY_ASSIGN_OR_RETURN(checkpoint.config, config_from_gguf(gguf, checkpoint.vocab, path));
   GANTRY_ASSIGN_OR_RETURN(checkpoint.generation_config, generation_config_from_gguf(gguf, path));
   for (const GgufTensor& tensor : gguf.tensors) {
-    GANTRY_RETURN_IF_ERROR(
-        add_tensor(tensor, file->bytes().data() + tensor.offset, path, checkpoint.weights));
+    GANTRY_RETURN_IF_ERROR(add_tensor(tensor, path, checkpoint.weights));
     if (checkpoint.weights.size() > limits::kGgufTensorsMax) {
       return resource_exhausted(
           fmt::format("{}: has more than {} tensors and experts", path, limits::kGgufTensorsMax));

@@ -17,7 +17,7 @@ using testing::small_llama_metadata;
 
 Result<json> config_of(const GgufWriter& writer, const std::optional<VocabSpec>& vocab = {}) {
   const std::string file = writer.build();
-  const auto gguf = parse_gguf(std::as_bytes(std::span(file)), "m.gguf");
+  const auto gguf = parse_gguf(std::as_bytes(std::span(file)), file.size(), "m.gguf");
   if (!gguf.ok()) return gguf.status();
   return config_from_gguf(*gguf, vocab, "m.gguf");
 }
@@ -238,7 +238,7 @@ TEST(GgufConfig, SamplingDefaultsBecomeAGenerationConfig) {
                                .f32("general.sampling.top_p", 0.95f)
                                .i32("general.sampling.top_k", 20)
                                .build();
-  const auto gguf = parse_gguf(std::as_bytes(std::span(file)), "m.gguf");
+  const auto gguf = parse_gguf(std::as_bytes(std::span(file)), file.size(), "m.gguf");
   ASSERT_TRUE(gguf.ok());
   EXPECT_EQ(*generation_config_from_gguf(*gguf, "m.gguf"),
             (json{{"temperature", 0.6}, {"top_p", 0.95}, {"top_k", 20}}));

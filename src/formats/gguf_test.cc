@@ -18,7 +18,9 @@ using ::testing::HasSubstr;
 
 constexpr uint32_t kF32 = 0, kQ4_1 = 3, kQ4_K = 12;
 
-Result<GgufFile> parse(std::string_view file) { return parse_gguf(std::as_bytes(std::span(file)), "m.gguf"); }
+Result<GgufFile> parse(std::string_view file) {
+  return parse_gguf(std::as_bytes(std::span(file)), file.size(), "m.gguf");
+}
 
 void expect_refused(const std::string& file, const std::string& part) {
   const auto result = parse(file);

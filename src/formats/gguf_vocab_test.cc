@@ -32,7 +32,7 @@ GgufWriter tokenizer(const std::vector<std::string>& without = {}) {
 
 Result<std::optional<VocabSpec>> read(const GgufWriter& writer) {
   const std::string file = writer.build();
-  const auto gguf = parse_gguf(std::as_bytes(std::span(file)), "m.gguf");
+  const auto gguf = parse_gguf(std::as_bytes(std::span(file)), file.size(), "m.gguf");
   if (!gguf.ok()) return gguf.status();
   return vocab_from_gguf(*gguf, "m.gguf");
 }

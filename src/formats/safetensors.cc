@@ -9,6 +9,7 @@
 #include <string_view>
 #include <unordered_set>
 
+#include "base/check.h"
 #include "base/limits.h"
 #include "formats/quote_name.h"
 
@@ -17,7 +18,7 @@ namespace {
 
 namespace dom = simdjson::dom;
 
-constexpr uint64_t kLengthBytes = 8;
+constexpr uint64_t kLengthBytes = kSafetensorsLengthBytes;
 constexpr int kHeaderDepth = 4;  // header, tensor, shape, number
 
 constexpr DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kI8,
@@ -161,28 +162,38 @@ Status place_tensors(std::vector<SafetensorsTensor>& tensors, uint64_t header_en
 
 }  // namespace
 
-Result<std::vector<SafetensorsTensor>> parse_safetensors(std::span<const std::byte> data,
-                                                         const std::string& file) {
-  if (data.size() < kLengthBytes) {
-    return data_loss(fmt::format("{}: has {} bytes, too few for a safetensors file", file, data.size()));
-  }
+uint64_t safetensors_head_bytes(std::span<const std::byte> first, uint64_t file_bytes) {
+  if (first.size() < kLengthBytes) return file_bytes;
   uint64_t header_bytes;
-  std::memcpy(&header_bytes, data.data(), kLengthBytes);
+  std::memcpy(&header_bytes, first.data(), kLengthBytes);
+  const bool plausible =
+      header_bytes <= limits::kSafetensorsHeaderBytesMax && header_bytes <= file_bytes - kLengthBytes;
+  return kLengthBytes + (plausible ? header_bytes : 0);
+}
+
+Result<std::vector<SafetensorsTensor>> parse_safetensors(std::span<const std::byte> head, uint64_t file_bytes,
+                                                         const std::string& file) {
+  if (file_bytes < kLengthBytes) {
+    return data_loss(fmt::format("{}: has {} bytes, too few for a safetensors file", file, file_bytes));
+  }
+  GANTRY_CHECK(head.size() >= safetensors_head_bytes(head, file_bytes)) << file;
+  uint64_t header_bytes;
+  std::memcpy(&header_bytes, head.data(), kLengthBytes);
   if (header_bytes > limits::kSafetensorsHeaderBytesMax) {
     return data_loss(
         fmt::format("{}: says that its header has {} bytes; at most {} are accepted (is this a "
                     "safetensors file?)",
                     file, header_bytes, limits::kSafetensorsHeaderBytesMax));
   }
-  if (header_bytes > data.size() - kLengthBytes) {
+  if (header_bytes > file_bytes - kLengthBytes) {
     return data_loss(fmt::format("{}: says that its header has {} bytes, but {} follow: it is truncated",
-                                 file, header_bytes, data.size() - kLengthBytes));
+                                 file, header_bytes, file_bytes - kLengthBytes));
   }
 
   dom::parser parser;
   dom::element root;
   dom::object header;
-  const auto* text = reinterpret_cast<const char*>(data.data()) + kLengthBytes;
+  const auto* text = reinterpret_cast<const char*>(head.data()) + kLengthBytes;
   if (parser.allocate(header_bytes, kHeaderDepth) != simdjson::SUCCESS) {
     return resource_exhausted(file + ": no memory to parse the header");
   }
@@ -212,7 +223,7 @@ Result<std::vector<SafetensorsTensor>> parse_safetensors(std::span<const std::by
     tensors.push_back(std::move(tensor));
   }
   const uint64_t header_end = kLengthBytes + header_bytes;
-  GANTRY_RETURN_IF_ERROR(place_tensors(tensors, header_end, data.size() - header_end, file));
+  GANTRY_RETURN_IF_ERROR(place_tensors(tensors, header_end, file_bytes - header_end, file));
   return tensors;
 }
 

@@ -14,7 +14,7 @@ namespace {
 using ::testing::HasSubstr;
 
 Result<std::vector<SafetensorsTensor>> parse(std::string_view file) {
-  return parse_safetensors(std::as_bytes(std::span(file)), "m.safetensors");
+  return parse_safetensors(std::as_bytes(std::span(file)), file.size(), "m.safetensors");
 }
 Result<std::vector<SafetensorsTensor>> parse_header(std::string_view header, size_t data_bytes) {
   return parse(testing::safetensors_with_header(header, std::string(data_bytes, 'x')));

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "base/limits.h"
-#include "formats/mapped_file.h"
 #include "formats/quote_name.h"
+#include "formats/regular_file.h"
 
 namespace gantry {
 namespace {

@@ -16,10 +16,11 @@ namespace gantry {
 
 struct WeightInfo {
   std::string name;  // "model.layers.0.self_attn.q_proj.weight"
-  // A matrix is [out_features, in_features]. Its data is where the file is mapped, at any alignment: read it
-  // with WeightSource::read(), which survives a file that changes. Null where values are made.
+  // A matrix is [out_features, in_features]. Without data but where a source keeps all in memory: WeightSource::read().
   TensorView view;
-  std::string file;  // for messages
+  std::string file;         // for messages
+  int32_t file_index = -1;  // of the source's files
+  uint64_t offset = 0;      // in that file
 };
 
 // A read-only checkpoint. Opening validates everything that can be checked without reading tensor data: after

@@ -12,7 +12,7 @@
 #include <filesystem>
 #include <system_error>
 
-#include "formats/mapped_file.h"
+#include "formats/regular_file.h"
 
 namespace gantry::hub {
 namespace {

@@ -8,8 +8,8 @@
 #include <filesystem>
 #include <map>
 
-#include "formats/mapped_file.h"
 #include "formats/quote_name.h"
+#include "formats/regular_file.h"
 #include "hub/cache_layout.h"
 #include "hub/partial_file.h"
 #include "hub/select_files.h"

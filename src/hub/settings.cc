@@ -7,8 +7,8 @@
 #include <cstdlib>
 
 #include "base/log.h"
-#include "formats/mapped_file.h"
 #include "formats/quote_name.h"
+#include "formats/regular_file.h"
 #include "hub/hub_limits.h"
 
 namespace gantry::hub {

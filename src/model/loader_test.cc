@@ -101,6 +101,17 @@ TEST_P(LoadTest, AFileThatShrinksIsNamed) {
   EXPECT_THAT(status.message(), HasSubstr(file() + ": ends at byte"));
 }
 
+// No signal, whenever it happens: nothing of the file is mapped.
+TEST_P(LoadTest, AFileThatShrinksWhileItIsLoadedIsNamed) {
+  const auto source = open_weights(folder_.path()).value();
+  options_.on_progress = [&](uint64_t done, uint64_t total) {
+    if (done < total / 2) std::filesystem::resize_file(file(), 0);
+  };
+  const Status status = load_model(*source, options_).status();
+  EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+  EXPECT_THAT(status.message(), HasSubstr(file() + ": ends at byte"));
+}
+
 TEST_P(LoadTest, AFileThatIsWrittenToIsNamed) {
   const auto source = open_weights(folder_.path()).value();
   std::filesystem::last_write_time(file(),

@@ -7,7 +7,7 @@
 #include "formats/safetensors.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const auto tensors = gantry::parse_safetensors(std::as_bytes(std::span(data, size)), "f");
+  const auto tensors = gantry::parse_safetensors(std::as_bytes(std::span(data, size)), size, "f");
   if (!tensors.ok()) {
     GANTRY_CHECK(tensors.status().message().find('\n') == std::string::npos) << tensors.status().message();
     return 0;

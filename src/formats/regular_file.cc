@@ -1,15 +1,13 @@
-#include "formats/mapped_file.h"
+#include "formats/regular_file.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 #include <utility>
-
-#include "base/limits.h"
 
 namespace gantry {
 namespace {
@@ -71,41 +69,38 @@ Result<OpenFile> open_regular(const std::string& path) {
 
 }  // namespace
 
-struct MappedFile::Open {
+struct RegularFile::Open {
   OpenFile file;
 };
 
-MappedFile::MappedFile(std::string path, void* address, size_t size, std::unique_ptr<Open> open)
-    : path_(std::move(path)), address_(address), size_(size), open_(std::move(open)) {}
+RegularFile::RegularFile(std::string path, std::unique_ptr<Open> open)
+    : path_(std::move(path)), open_(std::move(open)) {}
 
-Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
+RegularFile::~RegularFile() = default;
+
+Result<std::shared_ptr<const RegularFile>> RegularFile::open(const std::string& path) {
   GANTRY_ASSIGN_OR_RETURN(OpenFile file, open_regular(path));
-  void* address = nullptr;
-  if (file.size > 0) {
-    address = ::mmap(nullptr, file.size, PROT_READ, MAP_SHARED, file.fd.get(), 0);
-    if (address == MAP_FAILED) return system_error(path, errno);
-    // A core dump must not carry the weights.
-    ::madvise(address, file.size, MADV_DONTDUMP);
-    // Starts the disk while headers and tokenizer are parsed. A file that may not fit into memory is left to
-    // the kernel's own read-ahead, which follows the loader.
-    if (file.size <= limits::kWeightReadAheadBytesMax) ::madvise(address, file.size, MADV_WILLNEED);
-  }
-  const size_t size = file.size;
-  auto open = std::make_unique<Open>(Open{std::move(file)});
-  return std::shared_ptr<const MappedFile>(new MappedFile(path, address, size, std::move(open)));
+  return std::shared_ptr<const RegularFile>(
+      new RegularFile(path, std::make_unique<Open>(Open{std::move(file)})));
 }
 
-MappedFile::~MappedFile() {
-  if (address_ != nullptr) ::munmap(address_, size_);
+uint64_t RegularFile::size() const { return open_->file.size; }
+
+void RegularFile::read_ahead() const { ::posix_fadvise(open_->file.fd.get(), 0, 0, POSIX_FADV_WILLNEED); }
+
+Result<std::vector<std::byte>> RegularFile::head(uint64_t bytes_max) const {
+  std::vector<std::byte> bytes(std::min(bytes_max, size()));
+  GANTRY_RETURN_IF_ERROR(read(0, bytes));
+  return bytes;
 }
 
-Status MappedFile::read(uint64_t offset, std::span<std::byte> out) const {
+Status RegularFile::read(uint64_t offset, std::span<std::byte> out) const {
   while (!out.empty()) {
     const ssize_t got = ::pread(open_->file.fd.get(), out.data(), out.size(), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return data_loss(path_ + ": " + std::generic_category().message(errno));
     if (got == 0) {
-      return data_loss(path_ + ": ends at byte " + std::to_string(offset) + " of " + std::to_string(size_) +
+      return data_loss(path_ + ": ends at byte " + std::to_string(offset) + " of " + std::to_string(size()) +
                        ": it was shortened after it was opened");
     }
     out = out.subspan(static_cast<size_t>(got));
@@ -114,10 +109,10 @@ Status MappedFile::read(uint64_t offset, std::span<std::byte> out) const {
   return {};
 }
 
-Status MappedFile::check_unchanged() const {
+Status RegularFile::check_unchanged() const {
   struct stat info;
   if (::fstat(open_->file.fd.get(), &info) != 0) return system_error(path_, errno);
-  if (static_cast<uint64_t>(info.st_size) == size_ && same_time(info.st_mtim, open_->file.modified))
+  if (static_cast<uint64_t>(info.st_size) == size() && same_time(info.st_mtim, open_->file.modified))
     return {};
   return data_loss(path_ + ": was changed by another process while it was read");
 }

@@ -1,4 +1,4 @@
-#include "formats/mapped_file.h"
+#include "formats/regular_file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,31 +17,43 @@ namespace {
 using ::testing::HasSubstr;
 using testing::TempFolder;
 
-std::string_view text_of(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+std::string text_of(const RegularFile& file) {
+  std::string text(file.size(), '\0');
+  EXPECT_TRUE(file.read(0, std::as_writable_bytes(std::span(text))).ok());
+  return text;
 }
 
-TEST(MappedFile, MapsRegularFilesAndLinksToThem) {
+TEST(RegularFile, OpensRegularFilesAndLinksToThem) {
   TempFolder folder;
   const std::string path = folder.write("blob", "content");
   std::filesystem::create_symlink("blob", folder.file("link"));
-  EXPECT_EQ(text_of(**MappedFile::open(path)), "content");
-  EXPECT_EQ(text_of(**MappedFile::open(folder.file("link"))), "content");
-  EXPECT_EQ((*MappedFile::open(folder.write("empty", "")))->bytes().size(), 0u);
+  EXPECT_EQ(text_of(**RegularFile::open(path)), "content");
+  EXPECT_EQ(text_of(**RegularFile::open(folder.file("link"))), "content");
+  EXPECT_EQ((*RegularFile::open(folder.write("empty", "")))->size(), 0u);
 }
 
-TEST(MappedFile, OutlivesTheName) {
+TEST(RegularFile, ReadsAHeadOfAtMostTheFile) {
   TempFolder folder;
-  const auto file = MappedFile::open(folder.write("f", "content"));
+  const auto file = RegularFile::open(folder.write("f", "content")).value();
+  EXPECT_EQ(file->head(3)->size(), 3u);
+  EXPECT_EQ(file->head(3)->back(), std::byte{'n'});
+  EXPECT_EQ(file->head(1 << 20)->size(), 7u);
+  std::filesystem::resize_file(file->path(), 2);
+  EXPECT_EQ(file->head(3).status().code(), StatusCode::kDataLoss);
+}
+
+TEST(RegularFile, OutlivesTheName) {
+  TempFolder folder;
+  const auto file = RegularFile::open(folder.write("f", "content"));
   ASSERT_TRUE(file.ok());
   std::filesystem::remove(folder.file("f"));
   EXPECT_EQ(text_of(**file), "content");
 }
 
-TEST(MappedFile, AFileThatShrinksOrChangesIsAnErrorNotASignal) {
+TEST(RegularFile, AFileThatShrinksOrChangesIsAnErrorNotASignal) {
   TempFolder folder;
   const std::string path = folder.write("f", std::string(1 << 20, 'x'));
-  const auto file = MappedFile::open(path).value();
+  const auto file = RegularFile::open(path).value();
   std::vector<std::byte> data(1 << 20);
   ASSERT_TRUE(file->read(0, data).ok());
   EXPECT_EQ(data.back(), std::byte{'x'});
@@ -56,7 +68,7 @@ TEST(MappedFile, AFileThatShrinksOrChangesIsAnErrorNotASignal) {
 }
 
 // A FIFO without a writer would block an ordinary open() for ever.
-TEST(MappedFile, RefusesWhatIsNoRegularFile) {
+TEST(RegularFile, RefusesWhatIsNoRegularFile) {
   TempFolder folder;
   ASSERT_EQ(::mkfifo(folder.file("fifo").c_str(), 0600), 0);
   const int listener = ::socket(AF_UNIX, SOCK_STREAM, 0);
@@ -71,7 +83,7 @@ TEST(MappedFile, RefusesWhatIsNoRegularFile) {
                                                        {folder.path(), "is a folder"},
                                                        {"/dev/zero", "is a device"}};
   for (const auto& [path, part] : cases) {
-    const auto file = MappedFile::open(path);
+    const auto file = RegularFile::open(path);
     ASSERT_FALSE(file.ok()) << path;
     EXPECT_EQ(file.status().code(), StatusCode::kInvalidArgument);
     EXPECT_THAT(file.status().message(), HasSubstr(part));
@@ -80,11 +92,11 @@ TEST(MappedFile, RefusesWhatIsNoRegularFile) {
   ::close(listener);
 }
 
-TEST(MappedFile, NamesWhatIsMissing) {
+TEST(RegularFile, NamesWhatIsMissing) {
   TempFolder folder;
   std::filesystem::create_symlink("nowhere", folder.file("dangling"));
   for (const std::string& path : {folder.file("none"), folder.file("dangling"), folder.file("none/below")}) {
-    const auto file = MappedFile::open(path);
+    const auto file = RegularFile::open(path);
     EXPECT_EQ(file.status().code(), StatusCode::kNotFound);
     EXPECT_EQ(file.status().message().find(path), 0u);
   }

@@ -1,48 +1,47 @@
-// Regular files, mapped and read. Nothing else is opened: a FIFO, a device or a folder is refused without
-// blocking.
+// Regular files, read. Nothing else is opened: a FIFO, a device or a folder is refused without blocking. Nothing
+// is mapped: a mapped file that another process shortens ends this one with SIGBUS.
 #pragma once
-
-#include <sys/types.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 
 namespace gantry {
 
-// A whole file. bytes() is for headers, right after opening: pages are read when they are touched, and a file
-// that another process shortens meanwhile makes touching them fatal (SIGBUS). Data is read with read(), which
-// fails with an error instead.
-class MappedFile {
+// A file that stays open: what is read is the file that was opened, whatever becomes of its name.
+class RegularFile {
  public:
   // Symbolic links are followed. kNotFound, kInvalidArgument (no regular file, no permission) or
-  // kResourceExhausted (no address space).
-  static Result<std::shared_ptr<const MappedFile>> open(const std::string& path);
-  ~MappedFile();
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
+  // kResourceExhausted (too many open files).
+  static Result<std::shared_ptr<const RegularFile>> open(const std::string& path);
+  ~RegularFile();
+  RegularFile(const RegularFile&) = delete;
+  RegularFile& operator=(const RegularFile&) = delete;
 
   const std::string& path() const { return path_; }
-  // Page-aligned; empty for an empty file.
-  std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(address_), size_}; }
+  // When it was opened.
+  uint64_t size() const;
 
   // Copies out.size() bytes at `offset` through the page cache. kDataLoss when the file ends before: it was
   // shortened, or the disk failed. Thread-safe.
   Status read(uint64_t offset, std::span<std::byte> out) const;
+  // The first bytes_max bytes, or all of a file that has fewer. kDataLoss as read().
+  Result<std::vector<std::byte>> head(uint64_t bytes_max) const;
+  // Tells the kernel that all of the file will be read soon.
+  void read_ahead() const;
   // kDataLoss when the file's size or time of modification is not what it was when it was opened.
   Status check_unchanged() const;
 
  private:
   struct Open;
-  MappedFile(std::string path, void* address, size_t size, std::unique_ptr<Open> open);
+  RegularFile(std::string path, std::unique_ptr<Open> open);
 
   std::string path_;
-  void* address_;
-  size_t size_;
   std::unique_ptr<Open> open_;
 };
 
