@@ -1,6 +1,7 @@
 // Loads a checkpoint and decodes one stream, against what the disk and the memory can do in the same run:
-// full_width_bench FOLDER [THREADS] [BACKEND]. README.md says what the figures are.
+// full_width_bench FOLDER [THREADS] [BACKEND] [found|touched]. README.md says what the figures are.
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,6 +30,7 @@ constexpr int kContext = 256;
 constexpr int kDepth = 64;
 constexpr int kTokens = 24;
 constexpr int64_t kReadBytes = 8 << 20;
+constexpr size_t kTouchBytes = size_t{512} << 20;
 
 double seconds_since(int64_t start) { return static_cast<double>(monotonic_ns() - start) * 1e-9; }
 
@@ -108,6 +110,31 @@ class Files {
   int64_t bytes_ = 0;
 };
 
+// Bytes a second at which `threads` threads make `bytes` of new memory resident, which goes again.
+double touch(size_t bytes, int threads) {
+  constexpr size_t kPage = 4096;
+  void* const base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) return 0;
+  madvise(base, bytes, MADV_HUGEPAGE);
+  const int64_t start = monotonic_ns();
+  std::vector<std::thread> writers;
+  for (int t = 0; t < threads; ++t) {
+    writers.emplace_back([&, t] {
+      const size_t part = bytes / static_cast<size_t>(threads), first = part * static_cast<size_t>(t);
+      for (size_t at = first; at < first + part; at += kPage) static_cast<volatile char*>(base)[at] = 1;
+    });
+  }
+  for (std::thread& writer : writers) writer.join();
+  const double seconds = seconds_since(start);
+  munmap(base, bytes);
+  return static_cast<double>(bytes) / seconds;
+}
+
+// Memory that nothing holds, not even the page cache.
+size_t free_bytes() {
+  return static_cast<size_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+}
+
 // Bytes a second of a summing read with every thread of the pool, the best of some passes over 1 GiB.
 double read_bandwidth(ThreadPool& pool) {
   std::vector<uint64_t> data((1u << 30) / 8, 1);
@@ -136,7 +163,16 @@ double token_bytes(const WeightSource& source, const ModelConfig& config) {
   return config.moe ? bytes + experts * config.moe->experts_per_token / config.moe->experts : bytes;
 }
 
-int run(const std::string& folder, int threads, const std::string& backend_name) {
+// A hypervisor that takes back free memory makes its next touch slow, the page cache's and the loader's.
+void warm(const Files& files, bool touched, int threads) {
+  files.drop_pages();
+  if (!touched) return;
+  constexpr size_t kLeft = size_t{512} << 20;
+  const size_t free = free_bytes(), wanted = 2 * static_cast<size_t>(files.bytes());
+  if (free > kLeft) touch(std::min(wanted, free - kLeft), threads);
+}
+
+int run(const std::string& folder, int threads, const std::string& backend_name, bool touched) {
   const auto backend = cpu_backend(backend_name);
   if (!backend.ok())
     return std::fprintf(stderr, "full_width_bench: %s\n", backend.status().message().c_str()), 1;
@@ -144,10 +180,14 @@ int run(const std::string& folder, int threads, const std::string& backend_name)
   const Files files(folder);
   if (files.bytes() == 0)
     return std::fprintf(stderr, "full_width_bench: %s: no safetensors\n", folder.c_str()), 1;
-  files.drop_pages();
+  const double first_touch = touch(kTouchBytes, threads), next_touch = touch(kTouchBytes, threads);
+  warm(files, touched, threads);
   const double plain = files.read(threads);
-  files.drop_pages();
+  warm(files, touched, threads);
   if (plain == 0) return std::fprintf(stderr, "full_width_bench: %s: cannot read\n", folder.c_str()), 1;
+  // The memory that was touched is gone; what the load takes counts.
+  if (std::ofstream clear("/proc/self/clear_refs"); !(clear << "5" << std::flush))
+    return std::fprintf(stderr, "full_width_bench: the peak of memory cannot be reset\n"), 1;
   std::fprintf(stderr, "plain reads: %.2f GB/s\n", static_cast<double>(files.bytes()) / plain / 1e9);
 
   const int64_t start = monotonic_ns();
@@ -195,14 +235,16 @@ int run(const std::string& folder, int threads, const std::string& backend_name)
   const auto total = static_cast<double>(files.bytes());
   std::printf(
       "{\"backend\": \"%s\", \"threads\": %d, \"experts\": %d, \"file_bytes\": %.0f,\n"
+      " \"memory\": \"%s\", \"first_touch_bytes_s\": %.0f, \"next_touch_bytes_s\": %.0f,\n"
       " \"plain_read_bytes_s\": %.0f, \"load_bytes_s\": %.0f, \"load_ratio\": %.3f,\n"
       " \"peak_bytes\": %.0f, \"peak_ratio\": %.4f,\n"
       " \"prefill_rows\": %d, \"prefill_s\": %.3f,\n"
       " \"token_bytes\": %.0f, \"read_bandwidth_bytes_s\": %.0f, \"floor_s\": %.5f, \"step_s\": %.5f,\n"
       " \"fastest_step_s\": %.5f, \"tokens_s\": %.2f, \"of_floor\": %.3f}\n",
       std::string((*backend)->name).c_str(), threads, model.config().moe ? model.config().moe->experts : 0,
-      total, total / plain, total / load, plain / load, peak, peak / total, kDepth, prefill, bytes, bandwidth,
-      bytes / bandwidth, median, steps[0], 1 / median, bytes / bandwidth / median);
+      total, touched ? "touched" : "as found", first_touch, next_touch, total / plain, total / load,
+      plain / load, peak, peak / total, kDepth, prefill, bytes, bandwidth, bytes / bandwidth, median,
+      steps[0], 1 / median, bytes / bandwidth / median);
   return 0;
 }
 
@@ -211,9 +253,10 @@ int run(const std::string& folder, int threads, const std::string& backend_name)
 
 int main(int argc, char** argv) {
   const int threads = argc > 2 ? std::atoi(argv[2]) : 2;
-  if (argc < 2 || threads < 1) {
-    std::fprintf(stderr, "usage: full_width_bench FOLDER [THREADS] [BACKEND]\n");
+  const std::string memory = argc > 4 ? argv[4] : "found";
+  if (argc < 2 || threads < 1 || (memory != "found" && memory != "touched")) {
+    std::fprintf(stderr, "usage: full_width_bench FOLDER [THREADS] [BACKEND] [found|touched]\n");
     return 2;
   }
-  return gantry::run(argv[1], threads, argc > 3 ? argv[3] : "auto");
+  return gantry::run(argv[1], threads, argc > 3 ? argv[3] : "auto", memory == "touched");
 }
