@@ -57,6 +57,7 @@ ResidentMemory resident_memory() {
     uint64_t kib = 0;
     if (key == "VmHWM:" && status >> kib) memory.peak = kib << 10;
     if (key == "VmRSS:" && status >> kib) memory.now = kib << 10;
+    if (key == "RssFile:" && status >> kib) memory.files = kib << 10;
     std::getline(status, key);
   }
   return memory;

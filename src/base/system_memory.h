@@ -12,6 +12,7 @@ uint64_t usable_memory_bytes();
 struct ResidentMemory {
   uint64_t now = 0;
   uint64_t peak = 0;
+  uint64_t files = 0;  // of now: pages of files, the program's own code first of all
 };
 // Zeros where /proc is not there.
 ResidentMemory resident_memory();

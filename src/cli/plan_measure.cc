@@ -102,7 +102,8 @@ Status submit(ReplicaClient& replica, uint64_t first_id, int sequences, int prom
 
 struct Measured {
   ReplicaMemory planned;
-  uint64_t used = 0;  // peak resident memory less that before loading
+  uint64_t program = 0;  // pages of the program that running brought in
+  uint64_t used = 0;     // peak resident memory less that before loading and the program's
   double load_s = 0;
   uint64_t file_bytes = 0;
   double first_token_s = 0;  // of all sequences' prompts
@@ -152,7 +153,7 @@ Result<Measured> measure(const MeasureOptions& options) {
   const int output = out.planned.max_model_len - out.prompt;
 
   if (!reset_peak_memory()) return unavailable("the peak of resident memory cannot be read here (/proc)");
-  const uint64_t before = resident_memory().now;
+  const ResidentMemory before = resident_memory();
   const int64_t start = monotonic_ns();
   Ends ends;
   GANTRY_ASSIGN_OR_RETURN(const std::unique_ptr<ReplicaClient> replica,
@@ -161,7 +162,10 @@ Result<Measured> measure(const MeasureOptions& options) {
   replica->set_sink(&ends);
   GANTRY_RETURN_IF_ERROR(submit(*replica, 1, out.sequences, out.prompt, output));
   GANTRY_ASSIGN_OR_RETURN(const Ends::Times times, ends.wait_for(out.sequences));
-  out.used = resident_memory().peak - before;
+  const ResidentMemory after = resident_memory();
+  // Code pages come and never go while it runs: at the peak there were no more of them.
+  out.program = after.files - std::min(after.files, before.files);
+  out.used = after.peak - before.now - out.program;
   out.first_token_s = times.first_token_s;
   out.step_s = times.decode_s / std::max(1, output - 1);
   out.floor_s =
@@ -178,9 +182,11 @@ std::string table(const MeasureOptions& options, const Measured& m) {
                                 m.planned.max_model_len);
   out += fmt::format(
       "  memory   planned {:.1f} MiB (weights {:.1f}, activations {:.1f}, KV cache {:.1f}, logits {:.1f})\n"
-      "           used {:.1f} MiB: peak resident memory less that before loading; planned is {:+.1f}%\n",
+      "           used {:.1f} MiB: peak resident memory less that before loading and {:.1f} MiB of the "
+      "program's "
+      "code; planned is {:+.1f}%\n",
       mib(m.planned.total()), mib(m.planned.weights), mib(m.planned.activations), mib(m.planned.kv_cache),
-      mib(m.planned.logits), mib(m.used), off);
+      mib(m.planned.logits), mib(m.used), mib(m.program), off);
   out += fmt::format("  load     {:.1f} MiB in {:.2f} s: {:.0f} MiB/s\n", mib(m.file_bytes), m.load_s,
                      mib(m.file_bytes) / m.load_s);
   out += fmt::format("  prefill  {} x {} tokens in {:.2f} s: {:.0f} tok/s\n", m.sequences, m.prompt,
@@ -203,6 +209,7 @@ std::string json(const MeasureOptions& options, const Measured& m) {
                                      {"kv_cache", m.planned.kv_cache},
                                      {"logits", m.planned.logits}}},
                                    {"used_bytes", m.used},
+                                   {"program_bytes", m.program},
                                    {"file_bytes", m.file_bytes},
                                    {"load_s", m.load_s},
                                    {"prompt_tokens", m.prompt},

@@ -13,6 +13,8 @@
 namespace gantry {
 namespace {
 
+constexpr size_t kPieceBytes = size_t{32} << 20;  // of a tensor, read by one thread
+
 constexpr std::string_view kScaleSuffix = ".weight_scale_inv";
 
 bool is_readable(DType dtype) {
@@ -48,7 +50,14 @@ Result<const WeightInfo*> Loader::find(const std::string& name, const Shape& sha
 }
 
 Status Loader::read(const WeightInfo& info, std::span<std::byte> out) {
-  if (!options_.sizes_only) GANTRY_RETURN_IF_ERROR(source_.read(info, out));
+  if (!options_.sizes_only) {
+    // An embedding of 2 GB would leave the disk to one thread.
+    const auto pieces = static_cast<int64_t>((out.size() + kPieceBytes - 1) / kPieceBytes);
+    GANTRY_RETURN_IF_ERROR(threads_.for_each(pieces, [&](int64_t i) {
+      const size_t first = static_cast<size_t>(i) * kPieceBytes;
+      return source_.read_range(info, first, out.subspan(first, std::min(kPieceBytes, out.size() - first)));
+    }));
+  }
   const std::lock_guard lock(mutex_);
   if (!used_.insert(info.name).second) return {};
   done_bytes_ += out.size();
@@ -292,6 +301,7 @@ Status Loader::finish() {
                     quote_name(info.name), info.view.shape.to_string()));
   }
   GANTRY_RETURN_IF_ERROR(source_.check_unchanged());
+  arena_.trim();
   if (options_.on_progress) options_.on_progress(total_bytes_, total_bytes_);
   return {};
 }

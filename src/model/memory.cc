@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -49,6 +50,14 @@ Result<Memory> Memory::map(size_t bytes, std::string_view purpose, const MemoryS
   memory.base_ = static_cast<std::byte*>(base);
   memory.size_ = bytes;
   return memory;
+}
+
+void Arena::trim() {
+  if (space_ != nullptr || chunks_.empty()) return;
+  const std::span<std::byte> chunk = chunks_.back().bytes();
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t first = (used_ + page - 1) / page * page;
+  if (first < chunk.size()) madvise(chunk.data() + first, chunk.size() - first, MADV_DONTNEED);
 }
 
 Result<std::span<std::byte>> Arena::take(size_t bytes) {

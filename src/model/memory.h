@@ -40,6 +40,8 @@ class Arena {
   static constexpr size_t rounded(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
   // All that was taken.
   size_t bytes() const { return taken_; }
+  // When nothing more will be taken: gives back what the last huge page holds beyond it, on the host up to 2 MB.
+  void trim();
 
  private:
   static constexpr size_t kAlignment = 256;  // what bulk copies of a GPU and cache lines want
