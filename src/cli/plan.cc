@@ -1,6 +1,7 @@
 // `gantry plan MODEL`: what a deployment needs and what it would reach, from config.json alone.
 #include <cstdio>
 
+#include "base/log.h"
 #include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/model_name.h"
@@ -58,6 +59,7 @@ Result<DType> kv_dtype_of(const std::string& name) {
 
 // Sequences and tokens are small unless they were asked for: a real run fills the cache.
 Status run_measure(const PlanOptions& options, bool sequences_given) {
+  init_log("warning");  // to stderr: standard output is the table or the JSON
   GANTRY_ASSIGN_OR_RETURN(const ResolvedModel model, resolve_model(options.model));
   MeasureOptions measure{.path = model.path,
                          .load_format = options.load_format,
