@@ -1,6 +1,7 @@
 #include "base/child_process.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
@@ -17,7 +18,7 @@ namespace gantry {
 namespace {
 
 Status failed(const std::string& what, int error) {
-  return unavailable("a process cannot be started: " + what + ": " + std::strerror(error));
+  return unavailable(fmt::format("a process cannot be started: {}: {}", what, std::strerror(error)));
 }
 
 // What the parent blocks or ignores is not the child's business.
@@ -60,6 +61,8 @@ Result<std::unique_ptr<ChildProcess>> ChildProcess::start(const std::vector<std:
   for (size_t i = 0; i < theirs.size(); ++i) {
     posix_spawn_file_actions_adddup2(&actions, theirs[i], kParentSocket + static_cast<int>(i));
   }
+  // A client's connection that a child held too would not end when its parent closes it.
+  posix_spawn_file_actions_addclosefrom_np(&actions, beyond);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   default_signals(attributes);
@@ -76,13 +79,14 @@ Result<std::unique_ptr<ChildProcess>> ChildProcess::start(const std::vector<std:
     child->pid_ = -1;
     return failed(command.front(), error);
   }
+  // glibc 2.36 declares pidfd_open() for C only.
   child->pidfd_ = static_cast<int>(syscall(SYS_pidfd_open, child->pid_, 0));
   if (child->pidfd_ < 0) return failed("pidfd_open", errno);
   return child;
 }
 
 ChildProcess::~ChildProcess() {
-  if (socket_ >= 0) close(socket_);
+  hang_up();
   if (pid_ > 0 && !end()) {
     kill();
     waitpid(pid_, nullptr, 0);
@@ -94,17 +98,21 @@ void ChildProcess::kill() {
   if (pid_ > 0 && !end_) ::kill(pid_, SIGKILL);
 }
 
-std::optional<std::string> ChildProcess::end() {
-  if (end_) return end_;
+void ChildProcess::hang_up() {
+  if (socket_ >= 0) close(socket_);
+  socket_ = -1;
+}
+
+const std::optional<ChildProcess::End>& ChildProcess::end() {
   int status = 0;
-  if (waitpid(pid_, &status, WNOHANG) != pid_) return std::nullopt;
+  if (end_ || waitpid(pid_, &status, WNOHANG) != pid_) return end_;
   if (WIFSIGNALED(status)) {
     const int signal = WTERMSIG(status);
     const char* name = sigdescr_np(signal);
-    end_ = "was killed by signal " + std::to_string(signal) +
-           (name == nullptr ? "" : std::string(" (") + name + ")");
+    end_ = End{fmt::format("was killed by signal {} ({})", signal, name != nullptr ? name : "unknown"),
+               signal != SIGKILL && signal != SIGTERM && signal != SIGINT && signal != SIGHUP};
   } else {
-    end_ = "exited with " + std::to_string(WEXITSTATUS(status));
+    end_ = End{fmt::format("exited with {}", WEXITSTATUS(status)), true};
   }
   return end_;
 }

@@ -21,7 +21,7 @@ inline constexpr int kFirstInherited = 4;
 class ChildProcess {
  public:
   // command: absolute path, then arguments. Standard input is empty; output and errors are the parent's; `inherited`
-  // descriptors become kFirstInherited and on. kUnavailable says what failed.
+  // descriptors become kFirstInherited and on, and the child has no others. kUnavailable says what failed.
   static Result<std::unique_ptr<ChildProcess>> start(const std::vector<std::string>& command,
                                                      std::span<const int> inherited = {});
   // Ends it, and waits for its end.
@@ -33,8 +33,14 @@ class ChildProcess {
   int socket() const { return socket_; }
   int pidfd() const { return pidfd_; }  // readable once it has ended
   void kill();
-  // How it ended, for people: "was killed by signal 9 (Killed)", "exited with 1". Empty while it runs.
-  std::optional<std::string> end();
+  // Closes this end of the socket: the child's sign to end by itself.
+  void hang_up();
+  struct End {
+    std::string how;       // for people: "was killed by signal 9 (Killed)", "exited with 1"
+    bool crashed = false;  // not by SIGKILL or another signal that comes from outside
+  };
+  // Empty while it runs.
+  const std::optional<End>& end();
 
  private:
   ChildProcess() = default;
@@ -42,7 +48,7 @@ class ChildProcess {
   pid_t pid_ = -1;
   int socket_ = -1;
   int pidfd_ = -1;
-  std::optional<std::string> end_;
+  std::optional<End> end_;
 };
 
 }  // namespace gantry

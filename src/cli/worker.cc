@@ -7,12 +7,12 @@
 #include <csignal>
 #include <string>
 
+#include "base/child_process.h"
 #include "base/fair_mutex.h"
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/model_host.h"
 #include "cli/serve_options.h"
-#include "control/worker_process.h"
 #include "engine/kv_sizing.h"
 #include "engine/replica_service.h"
 
@@ -36,11 +36,11 @@ class Worker {
     if (getppid() != options_.front) return 1;  // it died before
     // A signal to the whole group, or by a service manager to every process, is the front's to act on.
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGPIPE}) std::signal(signal, SIG_IGN);
-    fcntl(kWorkerSocket, F_SETFD, FD_CLOEXEC);
+    fcntl(kParentSocket, F_SETFD, FD_CLOEXEC);
     init_log(options_.engine.log_level);
     spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %^%l%$ [" + label() + "] %v", spdlog::pattern_time_type::utc);
 
-    ReplicaService service(kWorkerSocket);
+    ReplicaService service(kParentSocket);
     if (const Status status = load(service); !status.ok()) {
       service.failed(status);
       return 1;

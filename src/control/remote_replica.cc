@@ -1,5 +1,6 @@
 #include "control/remote_replica.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -133,7 +134,7 @@ void RemoteReplica::run() {
   while (!stop_) {
     started_ns_ = monotonic_ns();
     refusal_.reset();
-    Result<std::unique_ptr<WorkerProcess>> started = WorkerProcess::start(options_.command);
+    Result<std::unique_ptr<ChildProcess>> started = ChildProcess::start(options_.command);
     {
       const std::lock_guard lock(mutex_);
       ++state_.epoch;
@@ -179,7 +180,7 @@ bool RemoteReplica::pause(int64_t ns) {
   return false;
 }
 
-void RemoteReplica::reap(WorkerProcess& worker, int64_t limit_ns) {
+void RemoteReplica::reap(ChildProcess& worker, int64_t limit_ns) {
   const int64_t end = monotonic_ns() + limit_ns;
   while (!worker.end()) {
     if (limit_ns > 0 && monotonic_ns() >= end) return;  // its destructor ends it
@@ -210,11 +211,12 @@ void RemoteReplica::lose(const Status& cause) {
   if (sink_ != nullptr) sink_->on_lost(cause);
 }
 
-Status RemoteReplica::attend(WorkerProcess& worker) {
+Status RemoteReplica::attend(ChildProcess& worker) {
   const auto lost = [&](StatusCode code, const std::string& why) {
     worker.kill();
     return Status(code, fmt::format("the worker (pid {}) {}", worker.pid(), why));
   };
+  fcntl(worker.socket(), F_SETFL, O_NONBLOCK);
   silent_ns_ = 0;
   int64_t looked_ns = monotonic_ns();
   while (!stop_) {
@@ -237,7 +239,7 @@ Status RemoteReplica::attend(WorkerProcess& worker) {
       }
       if (!*open || ended) {
         reap(worker, limits::kWorkerDeathMsMax * kMs);  // its own end, not kill(), is what to report
-        const WorkerProcess::End end = worker.end().value_or(WorkerProcess::End{"closed its socket", true});
+        const ChildProcess::End end = worker.end().value_or(ChildProcess::End{"closed its socket", true});
         return lost(end.crashed ? StatusCode::kInternal : StatusCode::kUnavailable, end.how);
       }
     }
@@ -254,7 +256,7 @@ Status RemoteReplica::attend(WorkerProcess& worker) {
   return {};
 }
 
-Status RemoteReplica::flush(WorkerProcess& worker) {
+Status RemoteReplica::flush(ChildProcess& worker) {
   if (sent_ == sending_.size()) {
     sending_.clear();
     sent_ = 0;
@@ -277,7 +279,7 @@ Status RemoteReplica::flush(WorkerProcess& worker) {
   return {};
 }
 
-Result<bool> RemoteReplica::receive(WorkerProcess& worker) {
+Result<bool> RemoteReplica::receive(ChildProcess& worker) {
   for (int i = 0; i < kReadsPerTurn; ++i) {
     const std::span<char> space = splitter_.space();
     const ssize_t got = recv(worker.socket(), space.data(), space.size(), MSG_DONTWAIT);

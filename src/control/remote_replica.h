@@ -13,8 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/child_process.h"
 #include "base/status.h"
-#include "control/worker_process.h"
 #include "protocol/frame_stream.h"
 #include "protocol/replica_client.h"
 #include "protocol/replica_codec.h"
@@ -23,7 +23,7 @@ namespace gantry {
 
 struct RemoteReplicaOptions {
   std::string name;                  // in logs
-  std::vector<std::string> command;  // absolute path and arguments of the worker; its socket is kWorkerSocket
+  std::vector<std::string> command;  // absolute path and arguments of the worker; its socket is kParentSocket
   double silence_s = 0.8;            // without a sign of life: it hangs (ten a second are due)
   double step_s = 300;               // that a step may take: it hangs
   int starts_max = 3;                // that may fail before the first is ready
@@ -61,15 +61,15 @@ class RemoteReplica : public ReplicaClient {
 
   void run();
   // Serves the worker until it is lost (why) or stop_ is set (kOk).
-  Status attend(WorkerProcess& worker);
+  Status attend(ChildProcess& worker);
   // Reads what has come. False at the end of the stream.
-  Result<bool> receive(WorkerProcess& worker);
+  Result<bool> receive(ChildProcess& worker);
   Status take(FromReplica&& message);
   Status take_ready(ReplicaInfo&& info);
-  Status flush(WorkerProcess& worker);
+  Status flush(ChildProcess& worker);
   void lose(const Status& cause);
   // Waits for the worker's end; no longer than `limit_ns`, if it is above 0.
-  void reap(WorkerProcess& worker, int64_t limit_ns);
+  void reap(ChildProcess& worker, int64_t limit_ns);
   // Waits; false if it must stop.
   bool pause(int64_t ns);
   void enqueue(const ToReplica& message);

@@ -288,8 +288,8 @@ Status WorkerGroup::ended(Follower& follower) {
   if (follower.gone) return {};
   pollfd end{.fd = follower.process->pidfd(), .events = POLLIN, .revents = 0};
   poll(&end, 1, static_cast<int>(limits::kRankExitMax.count()));
-  const auto how = follower.process->end();
-  return unavailable(name(follower) + (how ? " " + *how : " closed its socket"));
+  const std::optional<ChildProcess::End>& ended = follower.process->end();
+  return unavailable(name(follower) + (ended ? " " + ended->how : " closed its socket"));
 }
 
 void WorkerGroup::fail(const Status& status) {

@@ -12,7 +12,7 @@
 #include <string>
 #include <variant>
 
-#include "control/worker_process.h"
+#include "base/child_process.h"
 #include "protocol/frame_stream.h"
 #include "protocol/replica_codec.h"
 
@@ -23,7 +23,7 @@ void send_message(const FromReplica& message) {
   std::string out;
   append_frame(encode(message), out);
   for (size_t sent = 0; sent < out.size();) {
-    const ssize_t n = send(kWorkerSocket, out.data() + sent, out.size() - sent, MSG_NOSIGNAL);
+    const ssize_t n = send(kParentSocket, out.data() + sent, out.size() - sent, MSG_NOSIGNAL);
     if (n < 0) std::exit(0);
     sent += static_cast<size_t>(n);
   }
@@ -61,10 +61,10 @@ int serve() {
   FrameSplitter splitter;
   for (;;) {
     send_message(stats);
-    pollfd socket{kWorkerSocket, POLLIN, 0};
+    pollfd socket{kParentSocket, POLLIN, 0};
     if (poll(&socket, 1, 50) == 0) continue;
     const std::span<char> space = splitter.space();
-    const ssize_t got = recv(kWorkerSocket, space.data(), space.size(), 0);
+    const ssize_t got = recv(kParentSocket, space.data(), space.size(), 0);
     if (got <= 0) return 0;
     splitter.received(static_cast<size_t>(got));
     for (;;) {
