@@ -379,15 +379,7 @@ ReplicaStats Front::stats() const {
     sum.waiting += s.waiting;
     sum.kv_blocks_used += s.kv_blocks_used;
     sum.kv_blocks_total += s.kv_blocks_total;
-    sum.prompt_tokens += s.prompt_tokens;
-    sum.generated_tokens += s.generated_tokens;
-    sum.steps += s.steps;
-    sum.prefix_queries += s.prefix_queries;
-    sum.prefix_hits += s.prefix_hits;
-    sum.preemptions += s.preemptions;
-    sum.drafted_steps += s.drafted_steps;
-    sum.drafts += s.drafts;
-    for (size_t k = 0; k < sum.accepted_drafts.size(); ++k) sum.accepted_drafts[k] += s.accepted_drafts[k];
+    add_counters(sum, s);
     sum.waiting_tokens += s.waiting_tokens;
     sum.queue_wait_s = std::min(sum.queue_wait_s, s.queue_wait_s);
     sum.last_token_ns = std::max(sum.last_token_ns, s.last_token_ns);

@@ -29,19 +29,6 @@ constexpr int kReadsPerTurn = 64;
 
 int64_t to_ns(double seconds) { return static_cast<int64_t>(seconds * 1e9); }
 
-// Adds the counters of a worker that has ended.
-void add_counters(ReplicaStats& sum, const ReplicaStats& ended) {
-  sum.prompt_tokens += ended.prompt_tokens;
-  sum.generated_tokens += ended.generated_tokens;
-  sum.steps += ended.steps;
-  sum.prefix_queries += ended.prefix_queries;
-  sum.prefix_hits += ended.prefix_hits;
-  sum.preemptions += ended.preemptions;
-  sum.drafted_steps += ended.drafted_steps;
-  sum.drafts += ended.drafts;
-  for (size_t i = 0; i < sum.accepted_drafts.size(); ++i) sum.accepted_drafts[i] += ended.accepted_drafts[i];
-}
-
 }  // namespace
 
 Result<std::unique_ptr<RemoteReplica>> RemoteReplica::start(RemoteReplicaOptions options) {

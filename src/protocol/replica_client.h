@@ -97,6 +97,19 @@ struct ReplicaStats {
   int64_t step_running_ns = 0;  // for how long the step in progress has; 0 between steps
 };
 
+// Adds what `stats` has counted since its start; what describes the moment stays as it is.
+inline void add_counters(ReplicaStats& sum, const ReplicaStats& stats) {
+  sum.prompt_tokens += stats.prompt_tokens;
+  sum.generated_tokens += stats.generated_tokens;
+  sum.steps += stats.steps;
+  sum.prefix_queries += stats.prefix_queries;
+  sum.prefix_hits += stats.prefix_hits;
+  sum.preemptions += stats.preemptions;
+  sum.drafted_steps += stats.drafted_steps;
+  sum.drafts += stats.drafts;
+  for (size_t i = 0; i < sum.accepted_drafts.size(); ++i) sum.accepted_drafts[i] += stats.accepted_drafts[i];
+}
+
 struct ReplicaInfo {
   std::string model_id;
   int32_t max_model_len = 0;  // prompt and output together
