@@ -2,13 +2,12 @@
 
 import concurrent.futures
 import os
-import pathlib
 import re
 import signal
 import subprocess
 
 import pytest
-from client import WAIT_SECONDS, Gantry, eventually
+from client import WAIT_SECONDS, Gantry, alive, children_of, eventually
 
 PROMPTS = ["What is 17 + 25?", "Hello!", "Sort: 9 4 7 1", "Tom has 3 apples and buys 4 more. How many has he?"]
 SPLITS = {
@@ -72,20 +71,11 @@ def test_query_heads_that_share_kv_heads_are_split():
 
 
 def ranks_of(pid):
-    """Processes below `pid` that run `gantry rank`; children are listed by the thread that started them."""
+    """Processes below `pid` that run `gantry rank`."""
     found = []
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            command = pathlib.Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-            found += [int(child)] if b"rank" in command else ranks_of(int(child))
+    for child, command in children_of(pid).items():
+        found += [child] if b"rank" in command else ranks_of(child)
     return found
-
-
-def alive(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("worker", ["on", "off"])
