@@ -99,8 +99,8 @@ bench-llama-cpp: build model ## Gantry against llama.cpp, built from its source 
 	    --peer-python $(PEER)/bin/python --out bench/results/llama_cpp.json
 
 .PHONY: eval-r1-tiny
-eval-r1-tiny: build setup-test ## r1-tiny's accuracy on 500 held-out problems a task, on every CPU kernel path
-	@$(PYTHON) models/r1-tiny/evaluate_paths.py build/gantry bench/results/r1_tiny_accuracy.json --count $${COUNT:-500}
+eval-r1-tiny: build ## r1-tiny's accuracy on 500 held-out problems a task, on every CPU kernel path
+	@python3 models/r1-tiny/evaluate_paths.py build/gantry bench/results/r1_tiny_accuracy.json --count $${COUNT:-500}
 
 .PHONY: kill-workers
 KILLS ?= 1000

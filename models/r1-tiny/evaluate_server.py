@@ -53,8 +53,8 @@ def ask(server, problem):
     return tasks.bold(answer) == problem.answer, bool(thought.strip()) and "think>" not in thought + answer
 
 
-def evaluate(url, count, at_once, names=tuple(tasks.TASKS)):
-    """{task: {right, separated, asked}} of the tasks named."""
+def evaluate(url, count, at_once, names=tuple(tasks.TASKS), show=True):
+    """{task: {right, separated, asked}} of the tasks named; show: a line of progress every 10 s."""
     server = Server(url)
     jobs = [(task, problem) for task in names for problem in tasks.held_out_problems(task, count)]
     score = {task: {"right": 0, "separated": 0, "asked": 0} for task in names}
@@ -68,7 +68,7 @@ def evaluate(url, count, at_once, names=tuple(tasks.TASKS)):
             row["separated"] += separated
             row["asked"] += 1
             done += 1
-            if time.monotonic() - shown > 10:
+            if show and time.monotonic() - shown > 10:
                 shown = time.monotonic()
                 print(f"{done} of {len(jobs)} problems", file=sys.stderr, flush=True)
     return score

@@ -1,6 +1,9 @@
 """r1-tiny, the model that comes with the binary: its answers are right, and reasoning arrives apart from them, on every kernel path."""
 
+import json
+import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -39,6 +42,31 @@ def test_held_out_problems_are_solved(path):
     assert average >= 92
     assert "reasoning arrived apart" not in asked.stdout
     assert code == 0
+
+
+def test_an_evaluation_goes_on_from_a_copied_folder_with_python_alone(tmp_path):
+    recipe = tmp_path / "r1-tiny"
+    shutil.copytree(RECIPE, recipe, ignore=shutil.ignore_patterns("__pycache__"))
+    out = tmp_path / "out.json"
+    command = [sys.executable, "-S", recipe / "evaluate_paths.py", os.environ["GANTRY_BIN"], out, "--count", "1", "--jobs", "2",
+               "--paths", "generic"]
+
+    unnamed = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert unnamed.returncode == 1 and "--commit" in unnamed.stderr
+
+    command += ["--commit", "abc"]
+    first = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    result = json.loads(out.read_text())
+    rows = result["paths"]["generic"]["tasks"]
+    assert len(rows) == 24 and all(row["asked"] == 1 for row in rows.values()), first.stderr
+
+    del rows["divide"], rows["reverse"]
+    rows["add"]["right"] = 0  # what is there is kept as it is
+    out.write_text(json.dumps(result))
+    second = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert second.returncode == 1 and "add: 0.0% is under 97%" in second.stdout, second.stderr
+    assert second.stderr.count("1 of 1") == 2
+    assert json.loads(out.read_text())["paths"]["generic"]["tasks"].keys() == rows.keys() | {"divide", "reverse"}
 
 
 def test_a_stream_carries_the_thought_before_the_answer(r1_tiny):
