@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,19 +27,24 @@ void wake(int fd) {
 
 }  // namespace
 
+WorkerGroup::WorkerGroup(WorkerGroupOptions options) : options_(std::move(options)) {
+  for (int32_t rank = 1; rank < sizes().ranks(); ++rank) followers_.push_back({.rank = rank});
+}
+
 Result<std::unique_ptr<WorkerGroup>> WorkerGroup::start(WorkerGroupOptions options) {
   GANTRY_CHECK(options.setup.sizes.ranks() > 1 && !options.command.empty());
   std::unique_ptr<WorkerGroup> group(new WorkerGroup(std::move(options)));
-  GANTRY_RETURN_IF_ERROR(group->open_segments());
+  GANTRY_ASSIGN_OR_RETURN(group->local_,
+                          LocalHost::create({.sizes = group->sizes(), .command = group->options_.command}));
+  for (Follower& follower : group->followers_) follower.host = group->local_.get();
   group->wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (group->wake_ < 0) return resource_exhausted("no descriptor is left for a group of ranks");
   group->watcher_ = std::thread([&watched = *group] { watched.watch(); });
   {
     std::unique_lock lock(group->mutex_);
     group->changed_.wait(lock, [&] {
-      return !group->failed_.ok() ||
-             (!group->followers_.empty() && std::all_of(group->followers_.begin(), group->followers_.end(),
-                                                        [](const auto& f) { return f->started; }));
+      return !group->failed_.ok() || std::all_of(group->followers_.begin(), group->followers_.end(),
+                                                 [](const Follower& f) { return f.started; });
     });
     GANTRY_RETURN_IF_ERROR(group->failed_);
   }
@@ -60,28 +64,14 @@ WorkerGroup::~WorkerGroup() {
   if (wake_ >= 0) close(wake_);
 }
 
-Status WorkerGroup::open_segments() {
-  const ParallelSizes& sizes = options_.setup.sizes;
-  if (sizes.pipeline > 1) {
-    GANTRY_ASSIGN_OR_RETURN(all_segment_, shm::Segment::create(sizes.ranks()));
-  }
-  for (int32_t stage = 0; sizes.tensor > 1 && stage < sizes.pipeline; ++stage) {
-    GANTRY_ASSIGN_OR_RETURN(auto segment, shm::Segment::create(sizes.tensor));
-    tensor_segments_.push_back(std::move(segment));
-  }
-  return {};
-}
-
 Status WorkerGroup::open_communicators() {
-  if (all_segment_ != nullptr) {
-    GANTRY_ASSIGN_OR_RETURN(all_,
-                            open_shm_communicator(all_segment_->fd(), 0, {.deadline = limits::kRankWaitMax}));
-  }
-  if (!tensor_segments_.empty()) {
-    GANTRY_ASSIGN_OR_RETURN(
-        tensor_, open_shm_communicator(tensor_segments_[0]->fd(), 0, {.deadline = limits::kRankWaitMax}));
-  }
-  return {};
+  const auto open = [](const shm::Segment* segment, std::unique_ptr<Communicator>& out) -> Status {
+    if (segment == nullptr) return {};
+    GANTRY_ASSIGN_OR_RETURN(out, open_shm_communicator(segment->fd(), 0, {.deadline = limits::kRankWaitMax}));
+    return {};
+  };
+  GANTRY_RETURN_IF_ERROR(open(local_->all_segment(), all_));
+  return open(local_->tensor_segment(0), tensor_);
 }
 
 RankGroups WorkerGroup::ranks() const {
@@ -92,18 +82,18 @@ Result<uint64_t> WorkerGroup::wait_loaded() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] {
     return !failed_.ok() ||
-           std::all_of(followers_.begin(), followers_.end(), [](const auto& f) { return f->loaded; });
+           std::all_of(followers_.begin(), followers_.end(), [](const Follower& f) { return f.loaded; });
   });
   GANTRY_RETURN_IF_ERROR(failed_);
   uint64_t most = 0;
-  for (const auto& follower : followers_) most = std::max(most, follower->kv_block_bytes);
+  for (const Follower& follower : followers_) most = std::max(most, follower.kv_block_bytes);
   return most;
 }
 
 Status WorkerGroup::begin(const RankBegin& begin) {
-  for (const auto& follower : followers_) {
-    if (const Status sent = follower->link->send(RankMessage::kBegin, encode(begin)); !sent.ok())
-      return cause(sent);
+  for (const Follower& follower : followers_) {
+    const Status sent = follower.host->send(follower.rank, RankMessage::kBegin, encode(begin));
+    if (!sent.ok()) return cause(sent);
   }
   return {};
 }
@@ -111,10 +101,9 @@ Status WorkerGroup::begin(const RankBegin& begin) {
 Status WorkerGroup::send(const StepPlan& plan) {
   const int32_t sampling = sizes().ranks() - sizes().tensor;
   const std::string rows = encode_plan(plan, false);
-  for (const auto& follower : followers_) {
-    const Status sent = follower->rank == sampling
-                            ? follower->link->send(RankMessage::kPlan, encode_plan(plan, true))
-                            : follower->link->send(RankMessage::kPlan, rows);
+  for (const Follower& follower : followers_) {
+    const Status sent = follower.host->send(follower.rank, RankMessage::kPlan,
+                                            follower.rank == sampling ? encode_plan(plan, true) : rows);
     if (!sent.ok()) return cause(sent);
   }
   return {};
@@ -151,26 +140,12 @@ void WorkerGroup::watch() {
 }
 
 Status WorkerGroup::spawn() {
-  const ParallelSizes& sizes = options_.setup.sizes;
-  std::vector<std::unique_ptr<Follower>> followers;
-  for (int32_t rank = 1; rank < sizes.ranks(); ++rank) {
-    std::vector<int> inherited;
-    if (all_segment_ != nullptr) inherited.push_back(all_segment_->fd());
-    if (!tensor_segments_.empty()) {
-      inherited.push_back(tensor_segments_[static_cast<size_t>(rank / sizes.tensor)]->fd());
-    }
-    auto follower = std::make_unique<Follower>();
-    follower->rank = rank;
-    GANTRY_ASSIGN_OR_RETURN(follower->process, ChildProcess::start(options_.command, inherited));
-    follower->link = std::make_unique<RankLink>(follower->process->socket());
+  for (const Follower& follower : followers_) {
     RankSetup setup = options_.setup;
-    setup.rank = rank;
-    GANTRY_RETURN_IF_ERROR(follower->link->send(RankMessage::kSetup, encode(setup)));
-    log::info("rank {} of {} is process {}", rank, sizes.ranks(), follower->process->pid());
-    followers.push_back(std::move(follower));
+    setup.rank = follower.rank;
+    GANTRY_RETURN_IF_ERROR(follower.host->start(setup));
+    log::info("rank {} of {} is {}", follower.rank, sizes().ranks(), follower.host->place(follower.rank));
   }
-  const std::lock_guard lock(mutex_);
-  followers_ = std::move(followers);
   return {};
 }
 
@@ -183,19 +158,11 @@ void WorkerGroup::listen() {
       if (stop_ || !failed_.ok()) return;
     }
     looks.assign(1, {.fd = wake_, .events = POLLIN, .revents = 0});
-    for (const auto& follower : followers_) {
-      const ChildProcess& process = *follower->process;
-      looks.push_back({.fd = follower->gone ? -1 : process.socket(), .events = POLLIN, .revents = 0});
-      looks.push_back({.fd = follower->gone ? -1 : process.pidfd(), .events = POLLIN, .revents = 0});
-    }
+    local_->watch(looks);
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_tick - steady_clock::now());
     poll(looks.data(), looks.size(), static_cast<int>(std::max<int64_t>(0, left.count())));
-    for (size_t i = 0; i < followers_.size(); ++i) {
-      Follower& follower = *followers_[i];
-      Status status;
-      if (looks[1 + 2 * i].revents != 0) status = read(follower);
-      if (status.ok() && !follower.gone && looks[2 + 2 * i].revents != 0) status = ended(follower);
-      if (!status.ok()) return fail(status);
+    if (const Status status = local_->take(std::span(looks).subspan(1), *this); !status.ok()) {
+      return fail(status);
     }
     if (steady_clock::now() >= next_tick) {
       next_tick = steady_clock::now() + limits::kRankTick;
@@ -205,58 +172,48 @@ void WorkerGroup::listen() {
 }
 
 Status WorkerGroup::tick() {
-  for (const auto& follower : followers_) {
-    if (follower->gone) continue;
-    const int ticks_max = follower->started ? limits::kRankSilentTicksMax : limits::kRankStartTicksMax;
-    if (++follower->silent_ticks > ticks_max) {
+  for (Follower& follower : followers_) {
+    if (follower.gone) continue;
+    const int ticks_max = follower.started ? limits::kRankSilentTicksMax : limits::kRankStartTicksMax;
+    if (++follower.silent_ticks > ticks_max) {
       return Status(StatusCode::kDeadlineExceeded,
-                    fmt::format("{} gave no sign of life for {} ms", name(*follower),
+                    fmt::format("{} gave no sign of life for {} ms", name(follower),
                                 (limits::kRankTick * ticks_max).count()));
     }
-    if (follower->started) follower->link->try_send(RankMessage::kPing);
+    if (follower.started) follower.host->try_send(follower.rank, RankMessage::kPing);
   }
   const std::lock_guard lock(mutex_);
   return steady_clock::now() < suspected_at_ + limits::kRankSuspicion ? Status() : suspected_;
 }
 
-Status WorkerGroup::read(Follower& follower) {
-  GANTRY_ASSIGN_OR_RETURN(const bool open, follower.link->receive());
-  for (;;) {
-    auto received = follower.link->next();
-    if (!received.ok()) return received.status().with_context(name(follower));
-    if (!*received) break;
-    follower.silent_ticks = 0;
-    GANTRY_RETURN_IF_ERROR(take(follower, **received));
-  }
-  return open ? Status() : ended(follower);
-}
-
-Status WorkerGroup::take(Follower& follower, const RankLink::Received& received) {
-  switch (received.message) {
+Status WorkerGroup::on_message(int32_t rank, RankMessage message, std::string_view payload) {
+  Follower& from = follower(rank);
+  from.silent_ticks = 0;
+  switch (message) {
     case RankMessage::kStarted: {
       const std::lock_guard lock(mutex_);
-      follower.started = true;
+      from.started = true;
       break;
     }
     case RankMessage::kLoaded: {
-      GANTRY_ASSIGN_OR_RETURN(const RankLoaded loaded, decode_loaded(received.payload));
+      GANTRY_ASSIGN_OR_RETURN(const RankLoaded loaded, decode_loaded(payload));
       const std::lock_guard lock(mutex_);
-      follower.kv_block_bytes = loaded.kv_block_bytes;
-      follower.loaded = true;
+      from.kv_block_bytes = loaded.kv_block_bytes;
+      from.loaded = true;
       break;
     }
     case RankMessage::kResult: {
-      auto result = decode_result(received.payload);
-      if (!result.ok()) return result.status().with_context(name(follower));
+      auto result = decode_result(payload);
+      if (!result.ok()) return result.status().with_context(name(from));
       const std::lock_guard lock(mutex_);
       results_.push_back(std::move(*result));
       break;
     }
     case RankMessage::kFailed: {
-      GANTRY_ASSIGN_OR_RETURN(const RankFailure failure, decode_failure(received.payload));
-      const Status status = failure.status.with_context(name(follower));
+      GANTRY_ASSIGN_OR_RETURN(const RankFailure failure, decode_failure(payload));
+      const Status status = failure.status.with_context(name(from));
       if (!failure.by_peer) return status;
-      follower.gone = true;
+      from.gone = true;
       const std::lock_guard lock(mutex_);
       if (suspected_.ok()) {
         suspected_ = status;
@@ -267,29 +224,15 @@ Status WorkerGroup::take(Follower& follower, const RankLink::Received& received)
     case RankMessage::kPong:
       return {};
     default:
-      return data_loss(name(follower) + " sent what only rank 0 sends");
+      return data_loss(name(from) + " sent what only rank 0 sends");
   }
   changed_.notify_all();
   return {};
 }
 
-// Its last words, if there are any, have been read when this is called for its socket; a process may be seen to end
-// before its socket is.
-Status WorkerGroup::ended(Follower& follower) {
-  for (Result<bool> open = true; open.ok() && *open;) {
-    pollfd look{.fd = follower.process->socket(), .events = POLLIN, .revents = 0};
-    if (poll(&look, 1, 0) != 1) break;
-    open = follower.link->receive();
-    for (auto received = follower.link->next(); received.ok() && *received;
-         received = follower.link->next()) {
-      GANTRY_RETURN_IF_ERROR(take(follower, **received));
-    }
-  }
-  if (follower.gone) return {};
-  pollfd end{.fd = follower.process->pidfd(), .events = POLLIN, .revents = 0};
-  poll(&end, 1, static_cast<int>(limits::kRankExitMax.count()));
-  const std::optional<ChildProcess::End>& ended = follower.process->end();
-  return unavailable(name(follower) + (ended ? " " + ended->how : " closed its socket"));
+Status WorkerGroup::on_end(int32_t rank, const std::string& how) {
+  const Follower& ended = follower(rank);
+  return ended.gone ? Status() : unavailable(name(ended) + " " + how);
 }
 
 void WorkerGroup::fail(const Status& status) {
@@ -297,8 +240,7 @@ void WorkerGroup::fail(const Status& status) {
     const std::lock_guard lock(mutex_);
     if (failed_.ok()) failed_ = status;
   }
-  if (all_segment_ != nullptr) abort_group(*all_segment_, status.message());
-  for (const auto& segment : tensor_segments_) abort_group(*segment, status.message());
+  local_->abort(status.message());
   changed_.notify_all();
   wake(wake_);
 }
@@ -309,19 +251,12 @@ void WorkerGroup::end_followers() {
     const std::lock_guard lock(mutex_);
     at_once = !failed_.ok();
   }
-  for (const auto& follower : followers_) {
-    shutdown(follower->process->socket(), SHUT_RDWR);
-    if (at_once) follower->process->kill();
-  }
-  for (const auto& follower : followers_) {
-    pollfd end{.fd = follower->process->pidfd(), .events = POLLIN, .revents = 0};
-    if (poll(&end, 1, static_cast<int>(limits::kRankExitMax.count())) == 0) follower->process->kill();
-    (void)follower->process->end();  // leaves no zombie
-  }
+  local_->end(at_once);
 }
 
 std::string WorkerGroup::name(const Follower& follower) const {
-  return fmt::format("rank {} of {} (process {})", follower.rank, sizes().ranks(), follower.process->pid());
+  return fmt::format("rank {} of {} ({})", follower.rank, sizes().ranks(),
+                     follower.host->place(follower.rank));
 }
 
 void GroupExecutor::submit(const StepPlan& plan) {

@@ -1,5 +1,5 @@
-// The ranks of a replica that lie on this host, a process each: rank 0 is the caller's own process, which plans; the
-// others follow it plan by plan. A rank that dies, hangs or cannot load is named in one line, and all end with it.
+// The ranks of a replica, a process each: rank 0 is the caller's own process, which plans; the others, on a RankHost,
+// follow it plan by plan. A rank that dies, hangs or cannot load is named in one line, and all end with it.
 #pragma once
 
 #include <chrono>
@@ -11,12 +11,12 @@
 #include <thread>
 #include <vector>
 
-#include "base/child_process.h"
 #include "base/status.h"
 #include "comm/communicator.h"
-#include "comm/shm/segment.h"
 #include "model/rank_groups.h"
+#include "runtime/local_host.h"
 #include "runtime/model_runner.h"
+#include "runtime/rank_host.h"
 #include "runtime/rank_messages.h"
 #include "runtime/step_executor.h"
 
@@ -27,13 +27,13 @@ struct WorkerGroupOptions {
   std::vector<std::string> command;  // absolute path and arguments of a process that calls run_follower()
 };
 
-class WorkerGroup {
+class WorkerGroup : private RankEvents {
  public:
   // Starts the processes and joins the groups. Errors, here and below: which rank failed and why, with the code and
   // param() of its own error where it is one of loading.
   static Result<std::unique_ptr<WorkerGroup>> start(WorkerGroupOptions options);
   // The followers end.
-  ~WorkerGroup();
+  ~WorkerGroup() override;
   WorkerGroup(const WorkerGroup&) = delete;
   WorkerGroup& operator=(const WorkerGroup&) = delete;
 
@@ -53,9 +53,8 @@ class WorkerGroup {
 
  private:
   struct Follower {
-    int rank = 0;
-    std::unique_ptr<ChildProcess> process;
-    std::unique_ptr<RankLink> link;
+    int32_t rank = 0;
+    RankHost* host = nullptr;
     bool started = false;
     bool loaded = false;
     bool gone = false;  // it ended because of another, which is seen in a moment
@@ -63,8 +62,7 @@ class WorkerGroup {
     int silent_ticks = 0;  // since its last message; counted from its first
   };
 
-  explicit WorkerGroup(WorkerGroupOptions options) : options_(std::move(options)) {}
-  Status open_segments();
+  explicit WorkerGroup(WorkerGroupOptions options);
   Status open_communicators();
 
   // The watcher's: starts the processes, since they end with the thread that did, and listens to them.
@@ -72,22 +70,20 @@ class WorkerGroup {
   Status spawn();
   void listen();
   Status tick();
-  // What has come from the follower. An error ends the group.
-  Status read(Follower& follower);
-  Status take(Follower& follower, const RankLink::Received& received);
-  Status ended(Follower& follower);
+  Status on_message(int32_t rank, RankMessage message, std::string_view payload) override;
+  Status on_end(int32_t rank, const std::string& how) override;
   // The first stands; the watcher ends the followers.
   void fail(const Status& status);
   void end_followers();
+  Follower& follower(int32_t rank) { return followers_[static_cast<size_t>(rank) - 1]; }
   std::string name(const Follower& follower) const;
 
   const WorkerGroupOptions options_;
-  std::unique_ptr<shm::Segment> all_segment_;                   // null with one stage
-  std::vector<std::unique_ptr<shm::Segment>> tensor_segments_;  // by stage; none where a stage is one rank
+  std::unique_ptr<LocalHost> local_;
   std::unique_ptr<Communicator> all_;
   std::unique_ptr<Communicator> tensor_;
-  std::vector<std::unique_ptr<Follower>> followers_;  // by rank - 1; set before started_
-  int wake_ = -1;                                     // eventfd
+  std::vector<Follower> followers_;  // by rank - 1
+  int wake_ = -1;                    // eventfd
 
   std::mutex mutex_;  // of what follows, and of the followers' started, loaded and kv_block_bytes
   std::condition_variable changed_;
