@@ -10,7 +10,7 @@ export GANTRY_MODEL_DIR := $(CURDIR)/.cache/models
 export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 
-.PHONY: help setup setup-test build run model test unit-test e2e-test lint tidy format asan tsan clang dist fresh clean
+.PHONY: help setup setup-test build run model test unit-test e2e-test lint tidy format asan tsan clang fuzz dist fresh clean
 
 help:
 	@grep -E '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -57,11 +57,19 @@ tidy: setup-test ## clang-tidy over every source; several minutes
 format: ## rewrite sources as clang-format wants them
 	@tools/tidy/format
 
-asan tsan clang: setup-test model ## unit tests under address and undefined, or thread sanitizer; or built by clang
+TESTS ?=
+asan tsan clang: setup-test model ## unit tests under address and undefined, or thread sanitizer; or built by clang; TESTS="base comm" for some
 	@cmake --preset $@ > /dev/null
-	@cmake --build build/$@ -j $(JOBS)
+	@cmake --build build/$@ -j $(JOBS) --target $(or $(TESTS:%=%_test),all)
 	@GANTRY_TEST_DATA=$(CURDIR)/.cache ASAN_OPTIONS=intercept_memmem=0 TSAN_OPTIONS=intercept_memmem=0 \
-	    ctest --test-dir build/$@ -j $(JOBS) --output-on-failure  # their memmem reads the whole haystack at each call
+	    ctest --test-dir build/$@ -j $(JOBS) --output-on-failure \
+	    $(if $(TESTS),-R '^($(shell echo $(TESTS) | tr ' ' '|'))$$')  # their memmem reads the whole haystack at each call
+
+FUZZ_SECONDS ?= 30
+fuzz: setup-test ## every parser's fuzz target for FUZZ_SECONDS, under address and undefined sanitizer
+	@cmake --preset fuzz > /dev/null
+	@cmake --build build/fuzz -j $(JOBS) --target fuzz_targets
+	@tests/fuzz/run build/fuzz $(FUZZ_SECONDS) $(JOBS)
 
 dist: build ## build/dist: the binary with its libraries, to copy to another machine
 	@tools/dist build/gantry build/dist
