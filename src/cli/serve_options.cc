@@ -115,11 +115,6 @@ Status validate(const ServeOptions& o) {
   GANTRY_RETURN_IF_ERROR(check_range("--tensor-parallel-size", o.tensor_parallel_size, 1, kRanksMax));
   GANTRY_RETURN_IF_ERROR(check_range("--pipeline-parallel-size", o.pipeline_parallel_size, 1,
                                      kRanksMax / o.tensor_parallel_size));
-  if (o.num_speculative_tokens > 0 && ranks_of(o) > 1) {
-    return unimplemented("--num-speculative-tokens is for one rank, it must be 0 with " +
-                             std::to_string(ranks_of(o)) + " (tensor x pipeline parallel)",
-                         "--num-speculative-tokens");
-  }
   if (!o.served_model_names.empty() && o.served_model_names.size() != o.models.size()) {
     return invalid_argument("--served-model-name gives " + std::to_string(o.served_model_names.size()) +
                                 " names for " + std::to_string(o.models.size()) +

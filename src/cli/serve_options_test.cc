@@ -39,11 +39,7 @@ TEST(ServeOptions, ErrorsNameTheFlag) {
               o.pipeline_parallel_size = 9;
             }),
             "--pipeline-parallel-size");
-  EXPECT_EQ(param([](auto& o) {
-              o.tensor_parallel_size = 2;
-              o.num_speculative_tokens = 1;
-            }),
-            "--num-speculative-tokens");
+  EXPECT_EQ(param([](auto& o) { o.num_speculative_tokens = 4; }), "--num-speculative-tokens");
   EXPECT_EQ(param([](auto& o) { o.max_num_batched_tokens = 8; }), "--max-num-batched-tokens");
   EXPECT_EQ(param([](auto& o) { o.gpu_memory_utilization = 1.5; }), "--gpu-memory-utilization");
   EXPECT_EQ(param([](auto& o) {

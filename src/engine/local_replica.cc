@@ -36,8 +36,9 @@ class LocalReplica : public ReplicaClient {
                  .rows_max = scheduling.max_num_batched_tokens,
                  .logit_rows_max = scheduling.logit_rows_max,
                  .context_max = scheduling.max_model_len,
-                 .drafts = scheduling.drafts,
-                 .samples = options.ranks.pipeline == 1}),
+                 .drafts = options.ranks.pipeline == 1 ? scheduling.drafts : 0,
+                 .samples = options.ranks.pipeline == 1,
+                 .tensor = group_ ? group_->ranks().tensor : nullptr}),
         on_group_(group_ ? std::make_unique<GroupExecutor>(*group_, runner_, options.followers.end_process)
                          : nullptr),
         loop_(executor(), scheduling, info_.vocab_size) {}
@@ -87,12 +88,6 @@ Status check_options(const ReplicaOptions& options) {
                     options.max_num_batched_tokens, 1 + options.num_speculative_tokens),
         "max_num_batched_tokens");
   }
-  if (options.ranks.ranks() > 1 && options.num_speculative_tokens > 0) {
-    return unimplemented(
-        fmt::format("drafts are for one rank: num_speculative_tokens is {}, must be 0 with {} ranks",
-                    options.num_speculative_tokens, options.ranks.ranks()),
-        "num_speculative_tokens");
-  }
   return {};
 }
 
@@ -107,10 +102,12 @@ Result<std::unique_ptr<WorkerGroup>> start_followers(const WeightSource& source,
                                        .threads = options.pool->size(),
                                        .compute = load.compute,
                                        .kv_dtype = load.kv_dtype,
-                                       .rows_max = load.rows_max,
+                                       .rows_max = options.max_num_batched_tokens,
+                                       .pass_rows_max = load.rows_max,
                                        .logit_rows_max = load.logit_rows_max,
                                        .context_max = load.context_max,
-                                       .slots = options.max_num_seqs},
+                                       .slots = options.max_num_seqs,
+                                       .drafts = options.num_speculative_tokens},
                              .command = options.followers.command});
 }
 
@@ -156,7 +153,8 @@ KvDemand kv_demand(const Model& model, const ReplicaOptions& options, uint64_t f
 
 Result<std::unique_ptr<ReplicaClient>> start_replica(std::unique_ptr<WorkerGroup> group,
                                                      std::unique_ptr<Model> model, ReplicaOptions options) {
-  GANTRY_CHECK(options.num_speculative_tokens == 0 || model->kv_tail() > 0) << "the model cannot draft";
+  GANTRY_CHECK(options.num_speculative_tokens == 0 || options.ranks.pipeline > 1 || model->kv_tail() > 0)
+      << "the model cannot draft";
   uint64_t followers_block_bytes = 0;
   if (group != nullptr) {
     GANTRY_ASSIGN_OR_RETURN(followers_block_bytes, group->wait_loaded());

@@ -15,6 +15,7 @@ Drafter::Drafter(Model& model, const KvStore& kv, Sampler& sampler, ThreadPool& 
       sampler_(sampler),
       pool_(pool),
       drafts_(options.drafts),
+      tensor_(options.tensor),
       width_(static_cast<size_t>(model.config().hidden)),
       vocab_(static_cast<size_t>(model.config().vocab)),
       entered_(static_cast<size_t>(options.slots), kUnknown) {
@@ -26,8 +27,9 @@ Drafter::Drafter(Model& model, const KvStore& kv, Sampler& sampler, ThreadPool& 
   segments_.reserve(slots);
   logit_rows_.reserve(slots);
   drafting_.reserve(slots);
-  logits_.resize(slots * vocab_);
+  if (tensor_ == nullptr || tensor_->rank() == 0) logits_.resize(slots * vocab_);
   states_.resize(slots * width_);
+  drawn_.reserve(slots);
 }
 
 Status Drafter::run(std::span<const Rows> sequences) {
@@ -90,8 +92,7 @@ Status Drafter::enter(std::span<const Rows> sequences) {
   if (ids_.empty()) return {};
   GANTRY_RETURN_IF_ERROR(
       model_.draft({ids_, before_.data(), segments_, logit_rows_}, kv_, logits_.data(), states_.data()));
-  draw(0);
-  return {};
+  return draw(0);
 }
 
 Status Drafter::extend(int32_t place) {
@@ -115,21 +116,31 @@ Status Drafter::extend(int32_t place) {
   if (kept == 0) return {};
   GANTRY_RETURN_IF_ERROR(
       model_.draft({ids_, before_.data(), segments_, logit_rows_}, kv_, logits_.data(), states_.data()));
-  draw(place);
-  return {};
+  return draw(place);
 }
 
-void Drafter::draw(int32_t place) {
-  pool_.parallel_for(static_cast<int64_t>(drafting_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      const Draft& draft = drafting_[static_cast<size_t>(i)];
-      const Rows& rows = *draft.rows;
-      const std::span<const float> logits(logits_.data() + static_cast<size_t>(draft.logit_row) * vocab_,
-                                          vocab_);
-      const int32_t position = rows.segment.first_position + rows.segment.rows + place + 1;
-      rows.drafts[static_cast<size_t>(place)] = sampler_.draft(logits, *rows.sampler, position, thread);
-    }
-  });
+Status Drafter::draw(int32_t place) {
+  drawn_.resize(drafting_.size());
+  const auto draw_one = [&](size_t i, int thread) {
+    const Draft& draft = drafting_[i];
+    const Rows& rows = *draft.rows;
+    const std::span<const float> logits(logits_.data() + static_cast<size_t>(draft.logit_row) * vocab_,
+                                        vocab_);
+    const int32_t position = rows.segment.first_position + rows.segment.rows + place + 1;
+    drawn_[i] = sampler_.draft(logits, *rows.sampler, position, thread);
+  };
+  if (!logits_.empty()) {
+    pool_.parallel_for(static_cast<int64_t>(drawn_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
+      for (int64_t i = begin; i < end; ++i) draw_one(static_cast<size_t>(i), thread);
+    });
+  }
+  if (tensor_ != nullptr && !drawn_.empty()) {
+    GANTRY_RETURN_IF_ERROR(tensor_->broadcast(std::as_writable_bytes(std::span(drawn_)), 0));
+  }
+  for (size_t i = 0; i < drawn_.size(); ++i) {
+    drafting_[i].rows->drafts[static_cast<size_t>(place)] = drawn_[i];
+  }
+  return {};
 }
 
 }  // namespace gantry

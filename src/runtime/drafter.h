@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "comm/communicator.h"
 #include "model/model.h"
 #include "sample/sampler.h"
 
@@ -21,6 +22,8 @@ struct DrafterOptions {
   int32_t slots = 0;
   int32_t rows_max = 0;  // of a plan
   int32_t drafts = 0;    // 1 .. kDraftsMax
+  // The ranks that draft together, of which rank 0 draws; each makes the same calls. Null: this one alone.
+  Communicator* tensor = nullptr;
 };
 
 class Drafter {
@@ -40,10 +43,10 @@ class Drafter {
     std::span<const int32_t> ids;           // [segment.rows]
     TokenId next = -1;                      // the new token after them; -1: none
     int32_t reserved = 0;                   // the slot has blocks for positions below it
-    const SamplerState* sampler = nullptr;  // has pushed `next`
+    const SamplerState* sampler = nullptr;  // of the rank that draws; has pushed `next`
     std::span<TokenId> drafts;              // out, where there is a next token: as many as reserved allows
   };
-  // Sequences in the order of the pass. Errors are the model's.
+  // Sequences in the order of the pass. Errors are the model's and the Communicator's.
   Status run(std::span<const Rows> sequences);
 
  private:
@@ -60,13 +63,14 @@ class Drafter {
   void keep_tails(const Rows& rows);
   // The place-th draft once more through the module.
   Status extend(int32_t place);
-  void draw(int32_t place);
+  Status draw(int32_t place);
 
   Model& model_;
   const KvStore& kv_;
   Sampler& sampler_;
   ThreadPool& pool_;
   const int32_t drafts_;
+  Communicator* const tensor_;
   const size_t width_;  // hidden size
   const size_t vocab_;
   std::vector<int32_t>
@@ -78,8 +82,9 @@ class Drafter {
   std::vector<int32_t> ids_;
   std::vector<Segment> segments_;
   std::vector<int32_t> logit_rows_;
-  std::vector<float> logits_;  // [slots, vocab]
+  std::vector<float> logits_;  // [slots, vocab], on the rank that draws
   std::vector<float> states_;  // [slots, hidden] of the module
+  std::vector<TokenId> drawn_;
   std::vector<Draft> drafting_;
 };
 

@@ -129,9 +129,10 @@ class Follower {
                                                          .pool = pool_.get(),
                                                          .compute = setup_.compute,
                                                          .kv_dtype = setup_.kv_dtype,
-                                                         .rows_max = setup_.rows_max,
+                                                         .rows_max = setup_.pass_rows_max,
                                                          .logit_rows_max = setup_.logit_rows_max,
                                                          .context_max = setup_.context_max,
+                                                         .drafts = setup_.drafts > 0,
                                                          .on_progress = {},
                                                          .ranks = {.sizes = setup_.sizes,
                                                                    .rank = setup_.rank,
@@ -148,19 +149,24 @@ class Follower {
     GANTRY_ASSIGN_OR_RETURN(const RankBegin begin, decode_begin(payload));
     GANTRY_ASSIGN_OR_RETURN(
         const auto kv, KvStore::create(*backend_, model_->kv_layouts(), begin.kv_blocks, model_->kv_tail()));
-    const bool samples = setup_.rank == setup_.sizes.ranks() - setup_.sizes.tensor;
+    const int32_t sampling = setup_.sizes.ranks() - setup_.sizes.tensor;
+    const bool samples = setup_.rank == sampling;
+    const bool last_stage = setup_.rank >= sampling;
     ModelRunner runner(*model_, *kv, *pool_, nullptr,
                        {.slots = setup_.slots,
                         .rows_max = setup_.rows_max,
                         .logit_rows_max = setup_.logit_rows_max,
                         .context_max = begin.max_model_len,
-                        .samples = samples});
+                        .drafts = last_stage ? setup_.drafts : 0,
+                        .samples = samples,
+                        .tensor = last_stage ? tensor_.get() : nullptr});
     const PlanLimits limits{.slots = setup_.slots,
                             .rows = setup_.rows_max,
                             .logit_rows = setup_.logit_rows_max,
                             .context = begin.max_model_len,
                             .kv_blocks = begin.kv_blocks,
-                            .vocab = model_->config().vocab};
+                            .vocab = model_->config().vocab,
+                            .drafts = setup_.drafts};
     StepResult result;
     for (;;) {
       GANTRY_ASSIGN_OR_RETURN(const std::string bytes, inbox_.next(RankMessage::kPlan));

@@ -19,11 +19,14 @@ ModelRunner::ModelRunner(Model& model, const KvStore& kv, ThreadPool& pool, Fair
       tables_(options.slots, (options.context_max + limits::kKvBlockTokens - 1) / limits::kKvBlockTokens),
       slots_(static_cast<size_t>(options.slots)),
       sampler_(vocab_, pool.size()),
-      samples_(options.samples) {
-  if (options.drafts > 0) {
+      drafts_(options.drafts),
+      samples_(options.samples),
+      tensor_(options.tensor) {
+  if (drafts_ > 0) {
     drafter_ = std::make_unique<Drafter>(
         model, kv, sampler_, pool,
-        DrafterOptions{.slots = options.slots, .rows_max = options.rows_max, .drafts = options.drafts});
+        DrafterOptions{
+            .slots = options.slots, .rows_max = options.rows_max, .drafts = drafts_, .tensor = tensor_});
   }
   const auto logit_rows = static_cast<size_t>(options.logit_rows_max);
   ids_.reserve(static_cast<size_t>(options.rows_max));
@@ -33,6 +36,7 @@ ModelRunner::ModelRunner(Model& model, const KvStore& kv, ThreadPool& pool, Fair
   if (samples_) logits_.resize(logit_rows * static_cast<size_t>(vocab_));
   drawn_.resize(logit_rows);
   tops_.resize(logit_rows * limits::kTopLogprobsMax);
+  outcomes_.reserve(slots_.size());
   proposals_.reserve(slots_.size());
 }
 
@@ -55,8 +59,9 @@ Status ModelRunner::run(const StepPlan& plan) {
                                          .logit_rows = logit_row_ids_,
                                          .hidden = drafter_ ? drafter_->hidden() : nullptr},
                                         kv_, logits_.data()));
-  if (!samples_) return {};
-  sample_rows();
+  if (!samples_ && !drafter_) return {};
+  if (samples_) sample_rows();
+  if (drafter_ && tensor_ != nullptr) GANTRY_RETURN_IF_ERROR(share_outcomes());
   return propose(plan);
 }
 
@@ -73,7 +78,6 @@ void ModelRunner::take_starts(const StepPlan& plan) {
   for (const SequenceStart& start : plan.starts) {
     slots_[static_cast<size_t>(start.slot)] = {
         .sampler = SamplerState(start.request, start.choice, start.generated, vocab_)};
-    if (drafter_) drafter_->start(start.slot);
   }
 }
 
@@ -86,6 +90,8 @@ void ModelRunner::build_batch(const StepPlan& plan) {
     const std::span<const BlockId> blocks(plan.blocks);
     tables_.set(rows.slot, rows.table_index,
                 blocks.subspan(static_cast<size_t>(rows.first_block), static_cast<size_t>(rows.new_blocks)));
+    // A table that begins is a new sequence's; only the rank that samples is told of starts.
+    if (drafter_ && rows.table_index == 0 && rows.new_blocks > 0) drafter_->start(rows.slot);
     const Slot& slot = slots_[static_cast<size_t>(rows.slot)];
     // Submitted plans have run already, so what this one awaits is known.
     const int32_t first_position = rows.first_position - (rows.awaits.value != 0 ? slot.rejected : 0);
@@ -137,9 +143,26 @@ void ModelRunner::draw(Draws& draws, int thread) {
     // A failure after accepted drafts is met again by the next plan, as it would be without drafts.
     if (drawn_[at].error != SampleError::kNone) return;
     state.push(drawn_[at].token);
+    draws.last = drawn_[at].token;
     ++draws.accepted;
     if (i + 1 < draws.rows && draws.drafts[i] != drawn_[at].token) return;
   }
+}
+
+Status ModelRunner::share_outcomes() {
+  outcomes_.clear();
+  for (const Draws& draws : draws_) {
+    if (!draws.scores) outcomes_.push_back({draws.accepted, draws.last});
+  }
+  if (outcomes_.empty()) return {};
+  GANTRY_RETURN_IF_ERROR(tensor_->broadcast(std::as_writable_bytes(std::span(outcomes_)), 0));
+  size_t next = 0;
+  for (Draws& draws : draws_) {
+    if (draws.scores) continue;
+    draws.accepted = outcomes_[next].accepted;
+    draws.last = outcomes_[next++].last;
+  }
+  return {};
 }
 
 Status ModelRunner::propose(const StepPlan& plan) {
@@ -159,7 +182,7 @@ Status ModelRunner::propose(const StepPlan& plan) {
       const Draws& draws = draws_[next_draws++];
       // After a failure nothing that follows is used; rows in flight still need ids that exist.
       slot.next.fill(0);
-      if (draws.accepted > 0) slot.next[0] = proposal.next = slot.sampler.last_token();
+      if (draws.accepted > 0) slot.next[0] = proposal.next = draws.last;
       slot.rejected = rows.sampled - std::max(draws.accepted, 1);
       proposal.segment.rows -= slot.rejected;
     }
@@ -200,6 +223,10 @@ void ModelRunner::fill_result(const StepPlan& plan, StepResult& result) const {
     out.accepted = draws.accepted;
     for (int32_t i = 0; i < draws.accepted; ++i) take(draws.first + i, result.tokens);
     if (draws.accepted == 0) out.error = drawn_[static_cast<size_t>(draws.first)].error;
+    out.first_draft = static_cast<int32_t>(result.drafts.size());
+    out.drafts = drafts_;
+    const auto drafts = slots_[static_cast<size_t>(rows.slot)].next.begin() + 1;
+    result.drafts.insert(result.drafts.end(), drafts, drafts + drafts_);
   }
 }
 

@@ -12,6 +12,7 @@
 #include "base/fair_mutex.h"
 #include "base/thread_pool.h"
 #include "cache/block_table.h"
+#include "comm/communicator.h"
 #include "model/model.h"
 #include "runtime/drafter.h"
 #include "runtime/step_executor.h"
@@ -25,8 +26,10 @@ struct ModelRunnerOptions {
   int32_t logit_rows_max = 0;
   int32_t context_max = 0;  // max_model_len
   int32_t drafts = 0;       // after each new token, at most kDraftsMax; the model can draft
-  // Of several ranks one samples; the others run the rows, and have no results to collect.
+  // Of several ranks one samples; the others run the rows, and have no results to collect. Those that have a share of
+  // the draft module draft with it, where `tensor` (null: no others) tells them what its rank 0 has drawn.
   bool samples = true;
+  Communicator* tensor = nullptr;
 };
 
 class ModelRunner : public StepExecutor {
@@ -56,6 +59,12 @@ class ModelRunner : public StepExecutor {
     const TokenId* drafts;
     bool scores;
     int32_t accepted = 0;
+    TokenId last = -1;  // the token drawn last
+  };
+  // What the ranks that draft together have to know of a sequence's draws.
+  struct Outcome {
+    int32_t accepted;
+    TokenId last;
   };
 
   void take_starts(const StepPlan& plan);
@@ -64,6 +73,8 @@ class ModelRunner : public StepExecutor {
   void score(const Draws& draws, int thread);
   // Draws until a token is not the draft that the next row took for it.
   void draw(Draws& draws, int thread);
+  // Makes the outcomes of all draws known on every rank that drafts.
+  Status share_outcomes();
   // Marks what the tickets after this one find on the slots, and drafts.
   Status propose(const StepPlan& plan);
   void fill_result(const StepPlan& plan, StepResult& result) const;
@@ -77,16 +88,19 @@ class ModelRunner : public StepExecutor {
   std::vector<Slot> slots_;
   Sampler sampler_;
   std::unique_ptr<Drafter> drafter_;  // null without drafts
-  bool samples_;
+  const int32_t drafts_;
+  const bool samples_;
+  Communicator* const tensor_;
 
   // Buffers of one step, sized once.
   std::vector<TokenId> ids_;
-  std::vector<Segment> segments_;         // by sequence of the plan
-  std::vector<int32_t> logit_row_ids_;    // rows of the batch
-  std::vector<Draws> draws_;              // in the order of rows of logits
-  std::vector<float> logits_;             // [logit_rows_max, vocab]
-  std::vector<Sample> drawn_;             // by row of logits
-  std::vector<TokenLogprob> tops_;        // [logit_rows_max, kTopLogprobsMax]
+  std::vector<Segment> segments_;       // by sequence of the plan
+  std::vector<int32_t> logit_row_ids_;  // rows of the batch
+  std::vector<Draws> draws_;            // in the order of rows of logits
+  std::vector<float> logits_;           // [logit_rows_max, vocab]
+  std::vector<Sample> drawn_;           // by row of logits
+  std::vector<TokenLogprob> tops_;      // [logit_rows_max, kTopLogprobsMax]
+  std::vector<Outcome> outcomes_;
   std::vector<Drafter::Rows> proposals_;  // by sequence of the plan
 
   Status status_;  // of the first forward pass that failed

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/limits.h"
+#include "protocol/replica_client.h"
 #include "runtime/byte_codec.h"
 
 namespace gantry {
@@ -28,9 +29,11 @@ void fields(Codec& c, T& setup)
   c(setup.compute);
   c(setup.kv_dtype);
   c(setup.rows_max);
+  c(setup.pass_rows_max);
   c(setup.logit_rows_max);
   c(setup.context_max);
   c(setup.slots);
+  c(setup.drafts);
 }
 
 template <typename Codec, typename T>
@@ -81,7 +84,8 @@ Result<RankSetup> decode_setup(std::string_view bytes) {
       setup.sizes.pipeline <= limits::kLayersMax && setup.rank >= 0 && setup.rank < setup.sizes.ranks() &&
       setup.threads > 0 && setup.compute <= Compute::kF8PowerOfTwo &&
       (setup.kv_dtype == DType::kF32 || setup.kv_dtype == DType::kF16 || setup.kv_dtype == DType::kBF16) &&
-      setup.rows_max > 0 && setup.logit_rows_max > 0 && setup.context_max > 0 && setup.slots > 0 &&
+      setup.rows_max > 0 && setup.pass_rows_max >= setup.rows_max && setup.drafts >= 0 &&
+      setup.drafts <= kDraftsMax && setup.logit_rows_max > 0 && setup.context_max > 0 && setup.slots > 0 &&
       setup.slots <= limits::kSequencesMax;
   if (!reader.done() || !fits) return cut_short("setup");
   return setup;

@@ -37,10 +37,12 @@ struct RankSetup {
   int32_t threads = 1;
   Compute compute = Compute::kAuto;
   DType kv_dtype = DType::kF16;
-  int32_t rows_max = 0;
+  int32_t rows_max = 0;       // of a plan
+  int32_t pass_rows_max = 0;  // of a pass of the model: the draft module takes more
   int32_t logit_rows_max = 0;
   int32_t context_max = 0;
   int32_t slots = 0;
+  int32_t drafts = 0;
 };
 struct RankLoaded {
   uint64_t kv_block_bytes = 0;

@@ -106,6 +106,8 @@ void result_fields(Codec& c, T& result) {
     codec(sequence.first_score);
     codec(sequence.scores);
     codec(sequence.score_position);
+    codec(sequence.first_draft);
+    codec(sequence.drafts);
   });
   const auto tokens = [](Codec& codec, auto& token) { token_fields(codec, token); };
   c.list(result.tokens, tokens);
@@ -114,6 +116,7 @@ void result_fields(Codec& c, T& result) {
     codec(top.id);
     codec(top.logprob);
   });
+  numbers(c, result.drafts);
 }
 
 // [first, first + count) lies in [0, size).
@@ -128,6 +131,7 @@ bool rows_fit(const PlanRows& rows, const StepPlan& plan, int64_t next_row, cons
          within(rows.first_position, rows.rows, limits.context) && rows.awaits.value == 0 &&
          within(rows.first_block, rows.new_blocks, static_cast<int64_t>(plan.blocks.size())) &&
          within(rows.table_index, rows.new_blocks, table) && within(0, rows.sampled, rows.rows) &&
+         rows.sampled <= 1 + limits.drafts && within(0, rows.reserved, limits.context) &&
          within(rows.score_first, rows.scores, rows.rows) &&
          within(0, int64_t{rows.scores} + rows.sampled, limits.logit_rows);
 }
@@ -203,7 +207,8 @@ Result<StepResult> decode_result(std::string_view bytes) {
   for (const SequenceResult& sequence : result.sequences) {
     fits = fits && sequence.error <= SampleError::kNothingLeft &&
            within(sequence.first_token, sequence.accepted, static_cast<int64_t>(result.tokens.size())) &&
-           within(sequence.first_score, sequence.scores, static_cast<int64_t>(result.scores.size()));
+           within(sequence.first_score, sequence.scores, static_cast<int64_t>(result.scores.size())) &&
+           within(sequence.first_draft, sequence.drafts, static_cast<int64_t>(result.drafts.size()));
   }
   if (!fits) return data_loss("a step result refers to what it does not hold");
   return result;

@@ -18,6 +18,7 @@ struct PlanLimits {
   int32_t context = 0;
   int32_t kv_blocks = 0;
   int64_t vocab = 0;
+  int32_t drafts = 0;
 };
 
 // with_starts: for the rank that samples; the others need no more of a sequence than its rows.

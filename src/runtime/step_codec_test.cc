@@ -11,7 +11,7 @@ namespace {
 using testing::HasSubstr;
 
 constexpr PlanLimits kLimits{
-    .slots = 8, .rows = 64, .logit_rows = 16, .context = 512, .kv_blocks = 40, .vocab = 100};
+    .slots = 8, .rows = 64, .logit_rows = 16, .context = 512, .kv_blocks = 40, .vocab = 100, .drafts = 1};
 
 StepPlan plan() {
   auto request = std::make_shared<GenerateRequest>();
@@ -78,7 +78,8 @@ TEST(StepCodec, PlansThatDoNotFitTheRankAreRefused) {
        {+[](PlanRows& r) { r.slot = -1; }, +[](PlanRows& r) { r.rows = 5; },
         +[](PlanRows& r) { r.first_row = 1; }, +[](PlanRows& r) { r.first_position = 510; },
         +[](PlanRows& r) { r.table_index = 7; }, +[](PlanRows& r) { r.new_blocks = 3; },
-        +[](PlanRows& r) { r.sampled = 4; }, +[](PlanRows& r) { r.scores = 1 << 30; },
+        +[](PlanRows& r) { r.sampled = 4; }, +[](PlanRows& r) { r.sampled = 3; },
+        +[](PlanRows& r) { r.reserved = 513; }, +[](PlanRows& r) { r.scores = 1 << 30; },
         +[](PlanRows& r) { r.awaits = Ticket{1}; }}) {
     const Status status = refused([&](StepPlan& p) { change(p.sequences[0]); });
     EXPECT_EQ(status.code(), StatusCode::kDataLoss);
@@ -100,6 +101,8 @@ TEST(StepCodec, ResultsComeBackAsTheyWere) {
   before.sequences.push_back(sequence);
   before.tokens = {{8, -0.5f, 0, 1}, {9, -1.5f, 1, 1}};
   before.top = {{8, -0.5f}, {1, -2}};
+  before.drafts = {4, 5};
+  before.sequences[0].drafts = 2;
   const std::string bytes = encode_result(before);
   const Result<StepResult> after = decode_result(bytes);
   ASSERT_TRUE(after.ok()) << after.status().message();
@@ -107,6 +110,10 @@ TEST(StepCodec, ResultsComeBackAsTheyWere) {
   before.tokens[1].tops = 2;
   EXPECT_EQ(decode_result(encode_result(before)).status().code(), StatusCode::kDataLoss);
   before.tokens[1].tops = 1;
+  before.sequences[1].first_draft = 1;
+  before.sequences[1].drafts = 2;
+  EXPECT_EQ(decode_result(encode_result(before)).status().code(), StatusCode::kDataLoss);
+  before.sequences[1].drafts = 1;
   before.sequences[0].accepted = 3;
   EXPECT_EQ(decode_result(encode_result(before)).status().code(), StatusCode::kDataLoss);
 }

@@ -259,8 +259,14 @@ std::string WorkerGroup::name(const Follower& follower) const {
                      follower.host->place(follower.rank));
 }
 
-void GroupExecutor::submit(const StepPlan& plan) {
+GroupExecutor::GroupExecutor(WorkerGroup& group, ModelRunner& runner, bool end_process)
+    : group_(group), runner_(runner), end_process_(end_process) {
+  if (group.setup().drafts > 0) draft_ids_.emplace(group.setup().slots);
+}
+
+void GroupExecutor::submit(const StepPlan& given) {
   if (!failed_.ok()) return;
+  const StepPlan& plan = draft_ids_ ? draft_ids_->name_ids(given) : given;
   failed_ = group_.send(plan);
   if (!failed_.ok()) return;
   runner_.submit(plan);
@@ -269,6 +275,7 @@ void GroupExecutor::submit(const StepPlan& plan) {
 
 Status GroupExecutor::collect(StepResult& result) {
   if (failed_.ok()) failed_ = group_.sizes().pipeline == 1 ? runner_.collect(result) : group_.receive(result);
+  if (failed_.ok() && draft_ids_) draft_ids_->take(result);
   if (!failed_.ok() && end_process_) {
     log::error("{}", failed_.message());
     std::_Exit(1);  // the other ranks end with it

@@ -7,6 +7,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "base/status.h"
 #include "comm/communicator.h"
 #include "model/rank_groups.h"
+#include "runtime/draft_ids.h"
 #include "runtime/local_host.h"
 #include "runtime/model_runner.h"
 #include "runtime/rank_host.h"
@@ -39,6 +41,7 @@ class WorkerGroup : private RankEvents {
 
   // Rank 0's ends. As long as the group lives.
   RankGroups ranks() const;
+  const RankSetup& setup() const { return options_.setup; }
   const ParallelSizes& sizes() const { return options_.setup.sizes; }
   // Waits until every follower has loaded: the most bytes that a KV block takes on one of them.
   Result<uint64_t> wait_loaded();
@@ -100,8 +103,7 @@ class WorkerGroup : private RankEvents {
 class GroupExecutor : public StepExecutor {
  public:
   // end_process: when the group has failed, instead of collect() returning why.
-  GroupExecutor(WorkerGroup& group, ModelRunner& runner, bool end_process)
-      : group_(group), runner_(runner), end_process_(end_process) {}
+  GroupExecutor(WorkerGroup& group, ModelRunner& runner, bool end_process);
   void submit(const StepPlan& plan) override;
   Status collect(StepResult& result) override;
 
@@ -109,6 +111,7 @@ class GroupExecutor : public StepExecutor {
   WorkerGroup& group_;
   ModelRunner& runner_;
   const bool end_process_;
+  std::optional<DraftIds> draft_ids_;  // of a group that drafts
   Status failed_;
 };
 

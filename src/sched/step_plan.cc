@@ -17,6 +17,7 @@ void StepResult::clear() {
   tokens.clear();
   scores.clear();
   top.clear();
+  drafts.clear();
 }
 
 }  // namespace gantry

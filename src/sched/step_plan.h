@@ -73,6 +73,8 @@ struct SequenceResult {
   int32_t first_score = 0;  // StepResult::scores[first_score, first_score + scores)
   int32_t scores = 0;
   int32_t score_position = 0;  // prompt position of the first of them
+  int32_t first_draft = 0;     // StepResult::drafts[first_draft, first_draft + drafts)
+  int32_t drafts = 0;          // where the plan sampled
 };
 
 struct StepResult {
@@ -81,6 +83,9 @@ struct StepResult {
   std::vector<SampledToken> tokens;
   std::vector<SampledToken> scores;
   std::vector<TokenLogprob> top;
+  // What the draft module takes for the tokens after a sequence's last: the ids of its next plan's further rows
+  // (kTokenOnDevice), for ranks that do not draft.
+  std::vector<TokenId> drafts;
 
   void clear();  // keeps the memory
 };

@@ -57,6 +57,20 @@ def test_tokens_are_those_of_one_rank(split, of_one_rank):
         assert server.stop() == 0
 
 
+@pytest.mark.parametrize("split", ["tp2", "tp2-ep", "pp2", "tp2-pp2-ep"])
+def test_drafts_change_no_token(split, of_one_rank):
+    """And most first drafts are right: the module works on the ranks of the last stage."""
+    server = Gantry("--dtype", "float32", "--num-speculative-tokens", "3", *SPLITS[split], model="r1-tiny")
+    try:
+        assert [tokens for tokens, _ in complete_all(server)] == [tokens for tokens, _ in of_one_rank]
+        metrics = server.metrics()
+        by_place = [float(line.split()[-1]) for line in server.request("GET", "/metrics").text.splitlines()
+                    if line.startswith("gantry_spec_accepted_total")]
+        assert max(by_place) > metrics["gantry_spec_drafted_steps_total"] / 2
+    finally:
+        assert server.stop() == 0
+
+
 def test_query_heads_that_share_kv_heads_are_split():
     """SmolLM2's nine over three, in the blocks of its GGUF file."""
     def tokens(*flags):
@@ -102,7 +116,6 @@ def test_a_lost_rank_is_named_and_ends_the_group(how, worker, tmp_path):
 @pytest.mark.parametrize("flags, words", [
     (["-tp", "3"], "tensor_parallel_size 3 does not split the model: its 8 query heads have no equal parts; sizes that work: 1, 2, 4, 8"),
     (["-pp", "9"], "pipeline_parallel_size is 9: want 1 to the model's 7 layers"),
-    (["-tp", "2", "--num-speculative-tokens", "1"], "--num-speculative-tokens is for one rank"),
 ])
 def test_ranks_that_cannot_be_are_refused(flags, words):
     command = [os.environ["GANTRY_BIN"], "serve", "r1-tiny", "--port", "0", *flags]

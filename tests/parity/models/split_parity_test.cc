@@ -10,15 +10,13 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "comm/shm/segment.h"
-#include "comm/shm/shm_communicator.h"
 #include "formats/weight_source.h"
 #include "model/checkpoint_tensors.h"
 #include "model/model.h"
 #include "random_checkpoint.h"
+#include "rank_threads.h"
 #include "sequences.h"
 
 namespace gantry::testing {
@@ -43,32 +41,6 @@ std::vector<std::string> cases() {
   }
   std::sort(names.begin(), names.end());
   return names;
-}
-
-std::unique_ptr<Communicator> communicator(const shm::Segment& segment, int rank) {
-  auto opened = open_shm_communicator(segment.fd(), rank, {.deadline = std::chrono::minutes(10), .spin = {}});
-  EXPECT_TRUE(opened.ok()) << opened.status().message();
-  return std::move(opened).value();
-}
-
-// run(rank, groups) on a thread for each rank.
-void run_ranks(const ParallelSizes& sizes, const std::function<void(const RankGroups&)>& run) {
-  const auto all = shm::Segment::create(sizes.ranks()).value();
-  std::vector<std::unique_ptr<shm::Segment>> stages;
-  for (int stage = 0; stage < sizes.pipeline; ++stage) {
-    stages.push_back(shm::Segment::create(sizes.tensor).value());
-  }
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < sizes.ranks(); ++rank) {
-    threads.emplace_back([&, rank] {
-      const auto stage = static_cast<size_t>(rank / sizes.tensor);
-      std::unique_ptr<Communicator> world, tensor;
-      if (sizes.pipeline > 1) world = communicator(*all, rank);
-      if (sizes.tensor > 1) tensor = communicator(*stages[stage], rank % sizes.tensor);
-      run({.sizes = sizes, .rank = rank, .tensor = tensor.get(), .all = world.get()});
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
 }
 
 class SplitParity : public ::testing::TestWithParam<std::string> {
