@@ -11,6 +11,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 extern char** environ;
 
@@ -115,6 +116,18 @@ const std::optional<ChildProcess::End>& ChildProcess::end() {
     end_ = End{fmt::format("exited with {}", WEXITSTATUS(status)), true};
   }
   return end_;
+}
+
+bool ChildProcess::is_stopped() const {
+  const int file = open(fmt::format("/proc/{}/stat", pid_).c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  char text[256];
+  const ssize_t got = read(file, text, sizeof(text));
+  close(file);
+  // "PID (NAME) STATE ...", and the name may hold anything.
+  const std::string_view line(text, got > 0 ? static_cast<size_t>(got) : 0);
+  const size_t name_end = line.rfind(") ");
+  return name_end != std::string_view::npos && line.substr(name_end + 2).starts_with('T');
 }
 
 }  // namespace gantry

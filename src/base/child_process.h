@@ -41,6 +41,8 @@ class ChildProcess {
   };
   // Empty while it runs.
   const std::optional<End>& end();
+  // Whether a signal has stopped it (SIGSTOP, SIGTSTP): state T of proc(5). A process that only waits for a core is not.
+  bool is_stopped() const;
 
  private:
   ChildProcess() = default;

@@ -234,6 +234,11 @@ Status RemoteReplica::attend(ChildProcess& worker) {
       return lost(StatusCode::kUnavailable,
                   fmt::format("gave no sign of life for {:.1f} s and is ended", options_.silence_s));
     }
+    if (silent_ns_ > to_ns(options_.stopped_s) && worker.is_stopped()) {
+      return lost(
+          StatusCode::kUnavailable,
+          fmt::format("is stopped, gave no sign of life for {:.1f} s and is ended", options_.stopped_s));
+    }
     if (stats().step_running_ns > to_ns(options_.step_s)) {
       return lost(StatusCode::kInternal,
                   fmt::format("has a step that takes over {:.0f} s and is ended", options_.step_s));

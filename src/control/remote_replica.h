@@ -24,9 +24,12 @@ namespace gantry {
 struct RemoteReplicaOptions {
   std::string name;                  // in logs
   std::vector<std::string> command;  // absolute path and arguments of the worker; its socket is kParentSocket
-  double silence_s = 0.8;            // without a sign of life: it hangs (ten a second are due)
-  double step_s = 300;               // that a step may take: it hangs
-  int starts_max = 3;                // that may fail before the first is ready
+  // Without a sign of life, of which ten a second are due: it hangs. One that waits for a core may be silent for long,
+  // one that a signal has stopped is given less.
+  double silence_s = 3;
+  double stopped_s = 0.4;
+  double step_s = 300;  // that a step may take: it hangs
+  int starts_max = 3;   // that may fail before the first is ready
   // On the replica's own thread.
   std::function<void(uint64_t done, uint64_t total)> on_progress{};
 };

@@ -150,11 +150,21 @@ TEST_F(RemoteReplicaTest, AWorkerThatCrashesIsReplaced) {
 }
 
 TEST_F(RemoteReplicaTest, AStoppedWorkerIsEndedAndReplaced) {
+  start(options());
+  const int64_t pid = replica->state().pid;
+  ASSERT_TRUE(replica->submit(request(1, fake_worker::kStop)).ok());
+  recorder.wait_for(recorder.lost, 1);
+  EXPECT_THAT(recorder.cause, HasSubstr("is stopped, gave no sign of life for 0.4 s"));
+  recorder.wait_for(recorder.ready, 1);
+  EXPECT_EQ(kill(static_cast<pid_t>(pid), 0), -1);
+}
+
+TEST_F(RemoteReplicaTest, ASilentWorkerIsEndedAndReplaced) {
   RemoteReplicaOptions o = options();
   o.silence_s = 1;
   start(std::move(o));
   const int64_t pid = replica->state().pid;
-  ASSERT_TRUE(replica->submit(request(1, fake_worker::kStop)).ok());
+  ASSERT_TRUE(replica->submit(request(1, fake_worker::kSilent)).ok());
   recorder.wait_for(recorder.lost, 1);
   EXPECT_THAT(recorder.cause, HasSubstr("gave no sign of life for 1.0 s"));
   recorder.wait_for(recorder.ready, 1);

@@ -64,6 +64,8 @@ std::string LocalHost::place(int32_t rank) const {
   return fmt::format("process {}", child(rank).process->pid());
 }
 
+bool LocalHost::is_stopped(int32_t rank) const { return child(rank).process->is_stopped(); }
+
 void LocalHost::watch(std::vector<pollfd>& looks) const {
   for (const auto& child : children_) {
     const ChildProcess& process = *child->process;

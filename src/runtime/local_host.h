@@ -30,6 +30,7 @@ class LocalHost final : public RankHost {
   Status send(int32_t rank, RankMessage message, std::string_view payload) override;
   bool try_send(int32_t rank, RankMessage message) override;
   std::string place(int32_t rank) const override;
+  bool is_stopped(int32_t rank) const override;
   void watch(std::vector<pollfd>& looks) const override;
   Status take(std::span<const pollfd> looks, RankEvents& events) override;
   void abort(std::string_view reason) override;

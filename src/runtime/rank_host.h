@@ -38,6 +38,9 @@ class RankHost {
   // For people: "process 4711". Thread-safe once the rank has started.
   virtual std::string place(int32_t rank) const = 0;
 
+  // Whether a look at the rank's process shows that a signal has stopped it; false where it cannot be looked at.
+  virtual bool is_stopped(int32_t /*rank*/) const { return false; }
+
   // Adds what to poll for; the same number of entries as at the call before, those without interest with fd -1.
   virtual void watch(std::vector<pollfd>& looks) const = 0;
   // `looks` as watch() added them, after poll(). Reports what has come, in order.

@@ -180,6 +180,11 @@ Status WorkerGroup::tick() {
                     fmt::format("{} gave no sign of life for {} ms", name(follower),
                                 (limits::kRankTick * ticks_max).count()));
     }
+    if (follower.silent_ticks > limits::kRankStoppedTicksMax && follower.host->is_stopped(follower.rank)) {
+      return Status(StatusCode::kDeadlineExceeded,
+                    fmt::format("{} is stopped, and gave no sign of life for {} ms", name(follower),
+                                (limits::kRankTick * limits::kRankStoppedTicksMax).count()));
+    }
     if (follower.started) follower.host->try_send(follower.rank, RankMessage::kPing);
   }
   const std::lock_guard lock(mutex_);

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 from client import WAIT_SECONDS, Gantry, alive, children_of, eventually
@@ -103,12 +104,33 @@ def test_a_lost_rank_is_named_and_ends_the_group(how, worker, tmp_path):
         assert len(ranks) == 3
         os.kill(ranks[1], signal.SIGKILL if how == "killed" else signal.SIGSTOP)
         eventually(lambda: not any(map(alive, ranks)), what="the end of all ranks")
-        cause = {"killed": r"was killed by signal 9", "stopped": r"gave no sign of life for \d+ ms"}[how]
+        cause = {"killed": r"was killed by signal 9", "stopped": r"is stopped, and gave no sign of life for \d+ ms"}[how]
         line = rf"rank 2 of 4 \(process {ranks[1]}\) {cause}"
         request = {"model": "r1-tiny", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 4}
         status = server.request("POST", "/v1/chat/completions", request).status
         assert status == 200 if worker == "on" else status >= 500
         eventually(lambda: re.search(line, log.read_text()), what="a line that names the rank")
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_machine_that_slept_loses_no_rank():
+    """Whoever watches is stopped first and goes on last: the silence of the others is none that it could have heard."""
+    server = Gantry("-tp", "2", "--worker-process", "on", model="r1-tiny")
+    try:
+        [worker] = children_of(server.process.pid)
+        everyone = [server.process.pid, worker, *ranks_of(worker)]
+        assert len(everyone) == 3
+        for pid in everyone:
+            os.kill(pid, signal.SIGSTOP)
+        stopped = time.monotonic()
+        eventually(lambda: time.monotonic() > stopped + 5, what="a time that no rank may be silent")
+        for pid in reversed(everyone):
+            os.kill(pid, signal.SIGCONT)
+        resumed = time.monotonic()
+        eventually(lambda: complete(server, "Hello!")[0] and time.monotonic() > resumed + 1, what="some answers")
+        assert [worker, *ranks_of(worker)] == everyone[1:]
+        assert server.request("GET", "/health").json()["models"][0]["replicas"][0]["epoch"] == 1
     finally:
         assert server.stop() == 0
 

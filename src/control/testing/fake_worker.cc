@@ -34,6 +34,7 @@ void answer(const GenerateRequest& request, ReplicaStats& stats) {
   const TokenId first = request.prompt.front();
   if (first == fake_worker::kAbort) std::abort();
   if (first == fake_worker::kStop) raise(SIGSTOP);
+  while (first == fake_worker::kSilent) pause();
   if (first == fake_worker::kSlowStep) stats.step_running_ns = int64_t{3600} * 1'000'000'000;
   if (first == fake_worker::kRefuse) {
     return send_message(
