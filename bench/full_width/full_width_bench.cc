@@ -1,6 +1,7 @@
 // Loads a checkpoint and decodes one stream, against what the disk and the memory can do in the same run:
-// full_width_bench FOLDER [THREADS] [BACKEND] [found|touched]. README.md says what the figures are.
+// full_width_bench FOLDER [THREADS] [BACKEND] [ROUNDS]. README.md says what the figures are.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <numeric>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -21,6 +23,8 @@
 #include "base/limits.h"
 #include "formats/weight_source.h"
 #include "kernels/ops/backend.h"
+#include "model/load_threads.h"
+#include "model/memory.h"
 #include "model/model.h"
 
 namespace gantry {
@@ -47,6 +51,7 @@ struct Piece {
   int file;
   int64_t offset;
   int64_t bytes;
+  int64_t place;  // in all files' bytes
 };
 
 class Files {
@@ -58,9 +63,9 @@ class Files {
       if (file < 0) continue;
       files_.push_back(file);
       const auto size = static_cast<int64_t>(entry.file_size());
-      bytes_ += size;
       for (int64_t at = 0; at < size; at += kReadBytes)
-        pieces_.push_back({file, at, std::min(kReadBytes, size - at)});
+        pieces_.push_back({file, at, std::min(kReadBytes, size - at), bytes_ + at});
+      bytes_ += size;
     }
   }
   ~Files() {
@@ -76,21 +81,23 @@ class Files {
       posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
     }
   }
-  // Seconds to read all with `threads` threads into buffers that stay in the cache.
-  double read(int threads) const {
+  // Seconds to read all with `threads` threads: into `kept`, which is as long as the files, or (empty) into buffers that
+  // stay in the cache.
+  double read(int threads, std::span<std::byte> kept) const {
     std::atomic<size_t> next{0};
     std::atomic<bool> failed{false};
     const int64_t start = monotonic_ns();
     std::vector<std::thread> readers;
     for (int t = 0; t < threads; ++t) {
       readers.emplace_back([&] {
-        std::vector<char> buffer(kReadBytes);
+        std::vector<std::byte> buffer(kept.empty() ? kReadBytes : 0);
         for (size_t i = next++; i < pieces_.size(); i = next++) {
           const Piece& piece = pieces_[i];
+          std::byte* const to = kept.empty() ? buffer.data() : kept.data() + piece.place;
           int64_t done = 0;
           while (done < piece.bytes) {
-            const ssize_t n = pread(piece.file, buffer.data(), static_cast<size_t>(piece.bytes - done),
-                                    piece.offset + done);
+            const ssize_t n =
+                pread(piece.file, to + done, static_cast<size_t>(piece.bytes - done), piece.offset + done);
             if (n <= 0) {
               failed = true;
               return;
@@ -130,25 +137,46 @@ double touch(size_t bytes, int threads) {
   return static_cast<double>(bytes) / seconds;
 }
 
-// Memory that nothing holds, not even the page cache.
-size_t free_bytes() {
-  return static_cast<size_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+// As wide as the machine's registers: narrow loads leave bandwidth unused.
+#if defined(__x86_64__)
+__attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
+uint64_t
+sum_of(const uint64_t* words, int64_t count) {
+  uint64_t sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += words[i];
+  return sum;
 }
 
-// Bytes a second of a summing read with every thread of the pool, the best of some passes over 1 GiB.
-double read_bandwidth(ThreadPool& pool) {
-  std::vector<uint64_t> data((1u << 30) / 8, 1);
-  std::atomic<uint64_t> sink{0};
-  double best = 0;
-  for (int round = 0; round < 5; ++round) {
-    const int64_t start = monotonic_ns();
-    pool.parallel_for(static_cast<int64_t>(data.size()), 1 << 17, [&](int64_t begin, int64_t end, int) {
-      sink += std::accumulate(data.begin() + begin, data.begin() + end, uint64_t{0});
-    });
-    best = std::max(best, static_cast<double>(data.size() * 8) / seconds_since(start));
+// A summing read of 1 GiB that lies as the weights do, in huge pages, with every thread of the pool.
+class ReadBandwidth {
+ public:
+  explicit ReadBandwidth(ThreadPool& pool) : pool_(pool) {
+    auto memory = Memory::map(kBytes, "the bandwidth's measurement");
+    if (!memory.ok()) return;
+    memory_ = std::move(*memory);
+    std::fill_n(words(), kBytes / sizeof(uint64_t), 1);
   }
-  return best;
-}
+  void pass() {
+    if (memory_.bytes().empty()) return;
+    const int64_t start = monotonic_ns();
+    pool_.parallel_for(kBytes / sizeof(uint64_t), 1 << 17, [&](int64_t begin, int64_t end, int) {
+      sink_ += sum_of(words() + begin, end - begin);
+    });
+    best_ = std::max(best_, static_cast<double>(kBytes) / seconds_since(start));
+  }
+  // Bytes a second of the best pass.
+  double best() const { return best_; }
+
+ private:
+  static constexpr size_t kBytes = size_t{1} << 30;
+  uint64_t* words() { return reinterpret_cast<uint64_t*>(memory_.bytes().data()); }
+
+  ThreadPool& pool_;
+  Memory memory_;
+  std::atomic<uint64_t> sink_{0};
+  double best_ = 0;
+};
 
 // What one token reads: every tensor but the embedding and the MTP layer, and of the experts those that it picks.
 double token_bytes(const WeightSource& source, const ModelConfig& config) {
@@ -163,54 +191,80 @@ double token_bytes(const WeightSource& source, const ModelConfig& config) {
   return config.moe ? bytes + experts * config.moe->experts_per_token / config.moe->experts : bytes;
 }
 
-// A hypervisor that takes back free memory makes its next touch slow, the page cache's and the loader's.
-void warm(const Files& files, bool touched, int threads) {
-  files.drop_pages();
-  if (!touched) return;
-  constexpr size_t kLeft = size_t{512} << 20;
-  const size_t free = free_bytes(), wanted = 2 * static_cast<size_t>(files.bytes());
-  if (free > kLeft) touch(std::min(wanted, free - kLeft), threads);
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
 }
 
-int run(const std::string& folder, int threads, const std::string& backend_name, bool touched) {
+std::string listed(const std::vector<double>& values) {
+  std::string text = "[";
+  for (const double value : values) text += fmt::format("{}{:.3f}", text.size() > 1 ? ", " : "", value);
+  return text + "]";
+}
+
+int fail(const std::string& what) { return std::fprintf(stderr, "full_width_bench: %s\n", what.c_str()), 1; }
+
+int run(const std::string& folder, int threads, const std::string& backend_name, int rounds) {
   const auto backend = cpu_backend(backend_name);
-  if (!backend.ok())
-    return std::fprintf(stderr, "full_width_bench: %s\n", backend.status().message().c_str()), 1;
+  if (!backend.ok()) return fail(backend.status().message());
   ThreadPool pool(threads);
   const Files files(folder);
-  if (files.bytes() == 0)
-    return std::fprintf(stderr, "full_width_bench: %s: no safetensors\n", folder.c_str()), 1;
+  const auto total = static_cast<double>(files.bytes());
+  if (total == 0) return fail(folder + ": no safetensors");
   const double first_touch = touch(kTouchBytes, threads), next_touch = touch(kTouchBytes, threads);
-  warm(files, touched, threads);
-  const double plain = files.read(threads);
-  warm(files, touched, threads);
-  if (plain == 0) return std::fprintf(stderr, "full_width_bench: %s: cannot read\n", folder.c_str()), 1;
-  // The memory that was touched is gone; what the load takes counts.
-  if (std::ofstream clear("/proc/self/clear_refs"); !(clear << "5" << std::flush))
-    return std::fprintf(stderr, "full_width_bench: the peak of memory cannot be reset\n"), 1;
-  std::fprintf(stderr, "plain reads: %.2f GB/s\n", static_cast<double>(files.bytes()) / plain / 1e9);
 
-  const int64_t start = monotonic_ns();
-  const auto source = open_weights(folder);
-  if (!source.ok())
-    return std::fprintf(stderr, "full_width_bench: %s\n", source.status().message().c_str()), 1;
-  const auto loaded = load_model(**source, {.backend = *backend,
-                                            .pool = &pool,
-                                            .rows_max = kDepth,
-                                            .logit_rows_max = 1,
-                                            .context_max = kContext,
-                                            .on_progress = {}});
-  if (!loaded.ok())
-    return std::fprintf(stderr, "full_width_bench: %s\n", loaded.status().message().c_str()), 1;
-  const double load = seconds_since(start);
-  const double peak = status_bytes("VmHWM");
-  std::fprintf(stderr, "load: %.2f GB/s, peak %.2f GB\n", static_cast<double>(files.bytes()) / load / 1e9,
-               peak / 1e9);
+  std::vector<double> buffered, kept, loads, ratios;
+  double peak = 0;
+  std::unique_ptr<WeightSource> source;
+  std::unique_ptr<Model> loaded;
+  const auto read_kept = [&]() -> Status {
+    GANTRY_ASSIGN_OR_RETURN(const Memory memory,
+                            Memory::map(static_cast<size_t>(files.bytes()), "the files' bytes"));
+    files.drop_pages();
+    kept.push_back(files.read(kLoadThreads, memory.bytes()));
+    return {};
+  };
+  const auto load = [&]() -> Status {
+    files.drop_pages();
+    if (std::ofstream clear("/proc/self/clear_refs"); !(clear << "5" << std::flush))
+      return internal_error("the peak of memory cannot be reset");
+    const int64_t start = monotonic_ns();
+    GANTRY_ASSIGN_OR_RETURN(source, open_weights(folder));
+    GANTRY_ASSIGN_OR_RETURN(loaded, load_model(*source, {.backend = *backend,
+                                                         .pool = &pool,
+                                                         .rows_max = kDepth,
+                                                         .logit_rows_max = 1,
+                                                         .context_max = kContext,
+                                                         .on_progress = {}}));
+    loads.push_back(seconds_since(start));
+    peak = std::max(peak, status_bytes("VmHWM"));
+    return {};
+  };
+  const auto unload = [&] {
+    loaded.reset();
+    source.reset();
+  };
+  for (int round = 0; round < rounds; ++round) {
+    unload();
+    files.drop_pages();
+    buffered.push_back(files.read(kLoadThreads, {}));
+    // What comes second finds memory that was backed for the first: they change places, and a load is the last.
+    const bool load_first = (rounds - round) % 2 == 0;
+    Status status = load_first ? load() : read_kept();
+    if (load_first) unload();
+    if (status.ok()) status = load_first ? read_kept() : load();
+    if (!status.ok()) return fail(status.message());
+    if (buffered.back() == 0 || kept.back() == 0) return fail(folder + ": cannot read");
+    ratios.push_back(kept.back() / loads.back());
+    std::fprintf(stderr, "GB/s: plain reads %.2f, into memory that is kept %.2f, load %.2f; peak %.2f GB\n",
+                 total / buffered.back() / 1e9, total / kept.back() / 1e9, total / loads.back() / 1e9,
+                 peak / 1e9);
+  }
 
-  Model& model = **loaded;
+  Model& model = *loaded;
   const int32_t vocab = model.config().vocab;
   const auto kv = KvStore::create(**backend, model.kv_layouts(), kContext / limits::kKvBlockTokens);
-  if (!kv.ok()) return std::fprintf(stderr, "full_width_bench: %s\n", kv.status().message().c_str()), 1;
+  if (!kv.ok()) return fail(kv.status().message());
   std::vector<int32_t> table(kContext / limits::kKvBlockTokens), ids(kDepth);
   std::iota(table.begin(), table.end(), 0);
   for (int i = 0; i < kDepth; ++i) ids[static_cast<size_t>(i)] = (i * 7919 + 1) % vocab;
@@ -220,31 +274,34 @@ int run(const std::string& folder, int threads, const std::string& backend_name,
   const int64_t prefill_start = monotonic_ns();
   GANTRY_CHECK(model.forward({ids, {&prompt, 1}, {&last, 1}}, **kv, logits.data()).ok());
   const double prefill = seconds_since(prefill_start);
-  const double bandwidth_before = read_bandwidth(pool);
+  ReadBandwidth bandwidth_of(pool);
   std::vector<double> steps;
   for (int i = 0; i < kTokens; ++i) {
     const auto id = static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
     const Segment segment{0, 1, kDepth + i, table.data()};
+    bandwidth_of.pass();  // in turns: what neighbours take of a shared machine changes within seconds
     const int64_t step = monotonic_ns();
     GANTRY_CHECK(model.forward({{&id, 1}, {&segment, 1}, {&first, 1}}, **kv, logits.data()).ok());
     steps.push_back(seconds_since(step));
   }
-  const double bandwidth = std::max(bandwidth_before, read_bandwidth(pool));
-  std::sort(steps.begin(), steps.end());
-  const double median = steps[steps.size() / 2], bytes = token_bytes(**source, model.config());
-  const auto total = static_cast<double>(files.bytes());
+  const double bandwidth = bandwidth_of.best();
+  const double step_s = median(steps), bytes = token_bytes(*source, model.config());
   std::printf(
-      "{\"backend\": \"%s\", \"threads\": %d, \"experts\": %d, \"file_bytes\": %.0f,\n"
-      " \"memory\": \"%s\", \"first_touch_bytes_s\": %.0f, \"next_touch_bytes_s\": %.0f,\n"
-      " \"plain_read_bytes_s\": %.0f, \"load_bytes_s\": %.0f, \"load_ratio\": %.3f,\n"
+      "{\"backend\": \"%s\", \"threads\": %d, \"load_threads\": %d, \"experts\": %d, \"file_bytes\": %.0f,\n"
+      " \"first_touch_bytes_s\": %.0f, \"next_touch_bytes_s\": %.0f,\n"
+      " \"buffered_read_s\": %s, \"kept_read_s\": %s, \"load_s\": %s, \"ratios\": %s,\n"
+      " \"buffered_read_bytes_s\": %.0f, \"kept_read_bytes_s\": %.0f, \"load_bytes_s\": %.0f, "
+      "\"load_ratio\": %.3f,\n"
       " \"peak_bytes\": %.0f, \"peak_ratio\": %.4f,\n"
       " \"prefill_rows\": %d, \"prefill_s\": %.3f,\n"
       " \"token_bytes\": %.0f, \"read_bandwidth_bytes_s\": %.0f, \"floor_s\": %.5f, \"step_s\": %.5f,\n"
       " \"fastest_step_s\": %.5f, \"tokens_s\": %.2f, \"of_floor\": %.3f}\n",
-      std::string((*backend)->name).c_str(), threads, model.config().moe ? model.config().moe->experts : 0,
-      total, touched ? "touched" : "as found", first_touch, next_touch, total / plain, total / load,
-      plain / load, peak, peak / total, kDepth, prefill, bytes, bandwidth, bytes / bandwidth, median,
-      steps[0], 1 / median, bytes / bandwidth / median);
+      std::string((*backend)->name).c_str(), threads, kLoadThreads,
+      model.config().moe ? model.config().moe->experts : 0, total, first_touch, next_touch,
+      listed(buffered).c_str(), listed(kept).c_str(), listed(loads).c_str(), listed(ratios).c_str(),
+      total / median(buffered), total / median(kept), total / median(loads), median(ratios), peak,
+      peak / total, kDepth, prefill, bytes, bandwidth, bytes / bandwidth, step_s,
+      *std::min_element(steps.begin(), steps.end()), 1 / step_s, bytes / bandwidth / step_s);
   return 0;
 }
 
@@ -253,10 +310,10 @@ int run(const std::string& folder, int threads, const std::string& backend_name,
 
 int main(int argc, char** argv) {
   const int threads = argc > 2 ? std::atoi(argv[2]) : 2;
-  const std::string memory = argc > 4 ? argv[4] : "found";
-  if (argc < 2 || threads < 1 || (memory != "found" && memory != "touched")) {
-    std::fprintf(stderr, "usage: full_width_bench FOLDER [THREADS] [BACKEND] [found|touched]\n");
+  const int rounds = argc > 4 ? std::atoi(argv[4]) : 4;
+  if (argc < 2 || threads < 1 || rounds < 1) {
+    std::fprintf(stderr, "usage: full_width_bench FOLDER [THREADS] [BACKEND] [ROUNDS]\n");
     return 2;
   }
-  return gantry::run(argv[1], threads, argc > 3 ? argv[3] : "auto", memory == "touched");
+  return gantry::run(argv[1], threads, argc > 3 ? argv[3] : "auto", rounds);
 }

@@ -32,7 +32,7 @@ class Decoder : public Model {
   // The step's ops in order, from start() to end().
   virtual Status run(const Step& step, const ForwardBatch& batch, const KvStore& kv, float* logits) = 0;
 
-  // Embedding, head (those that the shard has) and rotary positions of `rope_dim` values. Before the layers.
+  // Embedding, head (those that the shard has) and rotary positions of `rope_dim` values. Beside the layers.
   Status load_ends(Loader& loader, int32_t rope_dim);
   // Refuses left-over tensors and allocates the activations. After the layers. Widths: those of each kind
   // of layer.

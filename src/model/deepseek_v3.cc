@@ -27,20 +27,20 @@ class DeepseekV3 final : public Decoder {
 
   Status load(const WeightSource& source) {
     Loader loader(source, options_, arena_);
-    GANTRY_RETURN_IF_ERROR(load_ends(loader, config_.mla->qk_rope_head_dim));
+    const auto ends = [&] { return load_ends(loader, config_.mla->qk_rope_head_dim); };
     GANTRY_ASSIGN_OR_RETURN(
-        layers_,
-        loader.layers<DeepseekLayer>(shard_.layers.count(), [&](int32_t i, DeepseekLayer& layer) -> Status {
-          const int32_t number = shard_.layers.begin + i;
-          const std::string prefix = layer_prefix(number);
-          GANTRY_ASSIGN_OR_RETURN(layer.attention, load_mla(loader, shard_.widths, prefix));
-          if (number < config_.moe->first_dense_layers) {
-            GANTRY_ASSIGN_OR_RETURN(layer.dense, load_mlp(loader, shard_.widths, prefix));
-          } else {
-            GANTRY_ASSIGN_OR_RETURN(layer.experts, load_moe(loader, shard_, prefix));
-          }
-          return {};
-        }));
+        layers_, loader.layers<DeepseekLayer>(
+                     shard_.layers.count(), ends, [&](int32_t i, DeepseekLayer& layer) -> Status {
+                       const int32_t number = shard_.layers.begin + i;
+                       const std::string prefix = layer_prefix(number);
+                       GANTRY_ASSIGN_OR_RETURN(layer.attention, load_mla(loader, shard_.widths, prefix));
+                       if (number < config_.moe->first_dense_layers) {
+                         GANTRY_ASSIGN_OR_RETURN(layer.dense, load_mlp(loader, shard_.widths, prefix));
+                       } else {
+                         GANTRY_ASSIGN_OR_RETURN(layer.experts, load_moe(loader, shard_, prefix));
+                       }
+                       return {};
+                     }));
     if (options_.drafts && shard_.last_stage) {
       GANTRY_ASSIGN_OR_RETURN(mtp_, load_mtp(loader, shard_, layer_prefix(config_.layers)));
     }

@@ -23,10 +23,10 @@ class DenseDecoder final : public Decoder {
 
   Status load(const WeightSource& source) {
     Loader loader(source, options_, arena_);
-    GANTRY_RETURN_IF_ERROR(load_ends(loader, config_.head_dim));
+    const auto ends = [&] { return load_ends(loader, config_.head_dim); };
     GANTRY_ASSIGN_OR_RETURN(
         layers_,
-        loader.layers<DenseLayer>(shard_.layers.count(), [&](int32_t i, DenseLayer& layer) -> Status {
+        loader.layers<DenseLayer>(shard_.layers.count(), ends, [&](int32_t i, DenseLayer& layer) -> Status {
           const std::string prefix = "model.layers." + std::to_string(shard_.layers.begin + i) + ".";
           GANTRY_ASSIGN_OR_RETURN(layer.attention, load_attention(loader, shard_.widths, prefix));
           GANTRY_ASSIGN_OR_RETURN(layer.mlp, load_mlp(loader, shard_.widths, prefix));

@@ -51,6 +51,32 @@ TEST(LoadThreads, RunsAsManyAtOnceAsThereAreThreads) {
                   .ok());
 }
 
+// An inner loop that begins while all others are busy gets them when they are done: its four indices wait for each other.
+TEST(LoadThreads, ThreadsThatAreDoneHelpInnerLoops) {
+  LoadThreads threads(4);
+  std::mutex mutex;
+  std::condition_variable changed;
+  int inside = 0;
+  bool inner_began = false;
+  const Status status = threads.for_each(4, [&](int64_t outer) {
+    if (outer != 0) {  // these hold their threads until the inner loop runs
+      std::unique_lock lock(mutex);
+      changed.wait(lock, [&] { return inner_began; });
+      return Status();
+    }
+    return threads.for_each(4, [&](int64_t) {
+      std::unique_lock lock(mutex);
+      inner_began = true;
+      ++inside;
+      changed.notify_all();
+      changed.wait(lock, [&] { return inside == 4; });
+      return Status();
+    });
+  });
+  EXPECT_TRUE(status.ok());
+  EXPECT_EQ(inside, 4);
+}
+
 TEST(LoadThreads, AnErrorEndsIt) {
   LoadThreads threads(1);
   int64_t runs = 0;

@@ -13,7 +13,7 @@
 namespace gantry {
 namespace {
 
-constexpr size_t kPieceBytes = size_t{32} << 20;  // of a tensor, read by one thread
+constexpr size_t kPieceBytes = size_t{16} << 20;  // of a tensor, read by one thread
 
 constexpr std::string_view kScaleSuffix = ".weight_scale_inv";
 
@@ -49,20 +49,27 @@ Result<const WeightInfo*> Loader::find(const std::string& name, const Shape& sha
   return info;
 }
 
-Status Loader::read(const WeightInfo& info, std::span<std::byte> out) {
-  if (!options_.sizes_only) {
-    // An embedding of 2 GB would leave the disk to one thread.
-    const auto pieces = static_cast<int64_t>((out.size() + kPieceBytes - 1) / kPieceBytes);
-    GANTRY_RETURN_IF_ERROR(threads_.for_each(pieces, [&](int64_t i) {
-      const size_t first = static_cast<size_t>(i) * kPieceBytes;
-      return source_.read_range(info, first, out.subspan(first, std::min(kPieceBytes, out.size() - first)));
-    }));
-  }
+bool Loader::begin(const WeightInfo& info) {
   const std::lock_guard lock(mutex_);
-  if (!used_.insert(info.name).second) return {};
+  return used_.insert(info.name).second;
+}
+
+Status Loader::read_piece(const WeightInfo& info, uint64_t offset, std::span<std::byte> out, bool counts) {
+  if (!options_.sizes_only) GANTRY_RETURN_IF_ERROR(source_.read_range(info, offset, out));
+  if (!counts) return {};
+  const std::lock_guard lock(mutex_);
   done_bytes_ += out.size();
   if (options_.on_progress) options_.on_progress(done_bytes_, total_bytes_);
   return {};
+}
+
+Status Loader::read(const WeightInfo& info, std::span<std::byte> out) {
+  const bool counts = begin(info);
+  const auto pieces = static_cast<int64_t>((out.size() + kPieceBytes - 1) / kPieceBytes);
+  return threads_.for_each(pieces, [&](int64_t i) {
+    const size_t first = static_cast<size_t>(i) * kPieceBytes;
+    return read_piece(info, first, out.subspan(first, std::min(kPieceBytes, out.size() - first)), counts);
+  });
 }
 
 Result<TensorView> Loader::stage(const WeightInfo& info, std::shared_ptr<std::byte>& memory) {
@@ -95,15 +102,19 @@ Result<WeightViews> Loader::weight(const std::string& module, int64_t rows, int6
   GANTRY_ASSIGN_OR_RETURN(const WeightInfo* values, find(module + ".weight", Shape{rows, cols}, true));
   GANTRY_ASSIGN_OR_RETURN(views.values, stage(*values, views.values_memory));
   if (views.values.dtype != DType::kF8E4M3) return views;
-  const std::string name = module + std::string(kScaleSuffix);
-  GANTRY_ASSIGN_OR_RETURN(const WeightInfo* scales,
-                          find(name, Shape{scale_blocks(rows), scale_blocks(cols)}));
-  GANTRY_ASSIGN_OR_RETURN(views.scales, stage(*scales, views.scales_memory));
-  if (views.scales.dtype != DType::kF32) {
-    return unimplemented(
-        fmt::format("{}: tensor {} is {}: want F32", path(), name, to_string(views.scales.dtype)));
-  }
+  GANTRY_ASSIGN_OR_RETURN(views.scales, stage_scales(module, rows, cols, views.scales_memory));
   return views;
+}
+
+Result<TensorView> Loader::stage_scales(const std::string& module, int64_t rows, int64_t cols,
+                                        std::shared_ptr<std::byte>& memory) {
+  const std::string name = module + std::string(kScaleSuffix);
+  GANTRY_ASSIGN_OR_RETURN(const WeightInfo* info, find(name, Shape{scale_blocks(rows), scale_blocks(cols)}));
+  if (info->view.dtype != DType::kF32) {
+    return unimplemented(
+        fmt::format("{}: tensor {} is {}: want F32", info->file, name, to_string(info->view.dtype)));
+  }
+  return stage(*info, memory);
 }
 
 Result<std::span<float>> Loader::floats(int64_t count) {
@@ -179,6 +190,79 @@ Result<PackedWeight> Loader::pack(const WeightSpec& spec, const std::string& mod
   return packed;
 }
 
+Result<Loader::Stack> Loader::open(std::span<const LinearPart> parts, int64_t cols) {
+  Stack stack;
+  stack.memory.resize(parts.size());
+  stack.scales.resize(parts.size());
+  stack.biases.resize(parts.size());
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const LinearPart& part = parts[i];
+    WeightViews& memory = stack.memory[i];
+    GANTRY_ASSIGN_OR_RETURN(const WeightInfo* info,
+                            find(part.name + ".weight", Shape{part.rows, cols}, true));
+    stack.infos.push_back(info);
+    if (by_rows()) {
+      memory.values = {nullptr, info->view.dtype, info->view.shape};
+    } else {
+      GANTRY_ASSIGN_OR_RETURN(memory.values, stage(*info, memory.values_memory));
+    }
+    if (info->view.dtype == DType::kF8E4M3) {
+      GANTRY_ASSIGN_OR_RETURN(memory.scales, stage_scales(part.name, part.rows, cols, memory.scales_memory));
+    }
+    stack.values.push_back(memory.values);
+    stack.scales[i] = memory.scales;
+    if (!part.bias) continue;
+    GANTRY_ASSIGN_OR_RETURN(const std::span<const float> bias, vector_f32(part.name + ".bias", part.rows));
+    stack.biases[i] = {bias.data(), DType::kF32, Shape{part.rows}};
+  }
+  return stack;
+}
+
+Result<PackedWeight> Loader::pack(const Stack& stack, Compute compute, std::span<std::byte> storage,
+                                  const std::string& module) {
+  GANTRY_ASSIGN_OR_RETURN(PackedWeight packed, prepare(stack.spec(compute, by_rows()), storage, module));
+  if (by_rows()) GANTRY_RETURN_IF_ERROR(pack_rows(stack, packed, storage, module));
+  return packed;
+}
+
+// In bands, so that the disk never waits for a whole matrix to be packed, nor memory holds one twice.
+Status Loader::pack_rows(const Stack& stack, const PackedWeight& weight, std::span<std::byte> storage,
+                         const std::string& module) {
+  struct Band {
+    size_t part;
+    int64_t first, rows;
+  };
+  std::vector<Band> bands;
+  std::vector<uint8_t> counts(stack.infos.size());
+  for (size_t p = 0; p < stack.infos.size(); ++p) {
+    const TensorView& view = stack.infos[p]->view;
+    counts[p] = begin(*stack.infos[p]);
+    const int64_t block = kScaleBlock * row_bytes(view.dtype, view.shape[1]);
+    const int64_t step = kScaleBlock * std::max<int64_t>(1, static_cast<int64_t>(kPieceBytes) / block);
+    for (int64_t first = 0; first < view.shape[0]; first += step)
+      bands.push_back({p, first, std::min(step, view.shape[0] - first)});
+  }
+  return threads_.for_each(static_cast<int64_t>(bands.size()), [&](int64_t i) -> Status {
+    const auto [part, first, rows] = bands[static_cast<size_t>(i)];
+    const WeightInfo& info = *stack.infos[part];
+    const TensorView whole = info.view;
+    const auto stride = static_cast<uint64_t>(row_bytes(whole.dtype, whole.shape[1]));
+    const size_t bytes = static_cast<size_t>(rows) * stride;
+    std::shared_ptr<std::byte> memory;
+    GANTRY_ASSIGN_OR_RETURN(memory, staging_.take(bytes));
+    GANTRY_RETURN_IF_ERROR(
+        read_piece(info, static_cast<uint64_t>(first) * stride, {memory.get(), bytes}, counts[part] != 0));
+    if (options_.sizes_only) return {};
+    const Status status =
+        options_.backend->pack_rows(weight, storage,
+                                    {.part = static_cast<int>(part),
+                                     .first = first,
+                                     .values = {memory.get(), whole.dtype, Shape{rows, whole.shape[1]}},
+                                     .scales = stack.scales[part]});
+    return status.ok() ? status : status.with_context(path() + ": " + module);
+  });
+}
+
 Result<PackedWeight> Loader::linear(std::span<const LinearPart> parts, int64_t cols,
                                     std::optional<Compute> compute) {
   return stack(parts, cols, compute.value_or(options_.compute), false);
@@ -190,22 +274,10 @@ Result<PackedWeight> Loader::head(const LinearPart& part, int64_t cols) {
 
 Result<PackedWeight> Loader::stack(std::span<const LinearPart> parts, int64_t cols, Compute compute,
                                    bool is_head) {
-  std::vector<TensorView> weights, scales;
-  std::vector<TensorView> biases(parts.size());
-  std::vector<WeightViews> views(parts.size());
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const LinearPart& part = parts[i];
-    GANTRY_ASSIGN_OR_RETURN(views[i], weight(part.name, part.rows, cols));
-    weights.push_back(views[i].values);
-    scales.push_back(views[i].scales);
-    if (!part.bias) continue;
-    GANTRY_ASSIGN_OR_RETURN(const std::span<const float> bias, vector_f32(part.name + ".bias", part.rows));
-    biases[i] = {bias.data(), DType::kF32, Shape{part.rows}};
-  }
-  const WeightSpec spec{
-      .parts = weights, .biases = biases, .scales = scales, .compute = compute, .transient = true};
-  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> storage, take(options_.backend->packed_bytes(spec)));
-  GANTRY_ASSIGN_OR_RETURN(const PackedWeight packed, prepare(spec, storage, parts[0].name));
+  GANTRY_ASSIGN_OR_RETURN(const Stack stack, open(parts, cols));
+  const size_t bytes = options_.backend->packed_bytes(stack.spec(compute, by_rows()));
+  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> storage, take(bytes));
+  GANTRY_ASSIGN_OR_RETURN(const PackedWeight packed, pack(stack, compute, storage, parts[0].name));
   account(packed, is_head ? 0 : packed.rows);
   return packed;
 }
@@ -217,36 +289,31 @@ Result<PackedWeight> Loader::experts(const std::string& prefix, LayerRange range
   const int64_t count = range.count();
   GANTRY_CHECK(count > 0 && !parts.empty()) << count << " experts of " << parts.size() << " parts";
   if (on_device()) return experts_together(prefix, range, parts, cols);
-  std::vector<DType> dtypes(parts.size());
-  const auto pack_entry = [&](int64_t e, std::span<std::byte> storage,
-                              std::span<std::byte>* all) -> Result<PackedWeight> {
-    std::vector<TensorView> weights, scales;
-    std::vector<WeightViews> views(parts.size());
-    for (size_t i = 0; i < parts.size(); ++i) {
-      const std::string module = fmt::format("{}{}.{}", prefix, range.begin + e, parts[i].name);
-      GANTRY_ASSIGN_OR_RETURN(views[i], weight(module, parts[i].rows, cols));
-      if (e == 0) dtypes[i] = views[i].values.dtype;
-      if (views[i].values.dtype != dtypes[i]) {
-        return unimplemented(fmt::format(
-            "{}: tensor {}.weight is {}, that of expert {} is {}: the experts of a layer are of one dtype",
-            path(), module, to_string(views[i].values.dtype), range.begin, to_string(dtypes[i])));
-      }
-      weights.push_back(views[i].values);
-      scales.push_back(views[i].scales);
-    }
-    const WeightSpec spec{.parts = weights, .scales = scales, .compute = options_.compute, .transient = true};
-    if (all != nullptr) {
-      const size_t bytes = Arena::rounded(options_.backend->packed_bytes(spec));
-      GANTRY_ASSIGN_OR_RETURN(*all, take(bytes * static_cast<size_t>(count)));
-      storage = all->first(bytes);
-    }
-    return prepare(spec, storage, fmt::format("{}{}", prefix, range.begin + e));
+  const auto open_entry = [&](int64_t e) -> Result<Stack> {
+    std::vector<LinearPart> named(parts.begin(), parts.end());
+    for (LinearPart& part : named) part.name = fmt::format("{}{}.{}", prefix, range.begin + e, part.name);
+    return open(named, cols);
   };
-  std::span<std::byte> storage;
-  GANTRY_ASSIGN_OR_RETURN(PackedWeight packed, pack_entry(0, {}, &storage));
-  const size_t stride = storage.size() / static_cast<size_t>(count);
-  GANTRY_RETURN_IF_ERROR(threads_.for_each(count - 1, [&](int64_t i) {
-    return pack_entry(i + 1, storage.subspan(static_cast<size_t>(i + 1) * stride, stride), nullptr).status();
+  const auto name = [&](int64_t e) { return fmt::format("{}{}", prefix, range.begin + e); };
+  GANTRY_ASSIGN_OR_RETURN(const Stack first, open_entry(0));
+  const size_t stride = Arena::rounded(options_.backend->packed_bytes(first.spec(compute(), by_rows())));
+  GANTRY_ASSIGN_OR_RETURN(const std::span<std::byte> storage, take(stride * static_cast<size_t>(count)));
+  PackedWeight packed;
+  GANTRY_RETURN_IF_ERROR(threads_.for_each(count, [&](int64_t e) -> Status {
+    const std::span<std::byte> place = storage.subspan(static_cast<size_t>(e) * stride, stride);
+    if (e == 0) {
+      GANTRY_ASSIGN_OR_RETURN(packed, pack(first, compute(), place, name(0)));
+      return {};
+    }
+    GANTRY_ASSIGN_OR_RETURN(const Stack entry, open_entry(e));
+    for (size_t i = 0; i < parts.size(); ++i) {
+      if (entry.values[i].dtype == first.values[i].dtype) continue;
+      return unimplemented(
+          fmt::format("{}: tensor {} is {}, that of expert {} is {}: the experts of a layer are of one dtype",
+                      path(), entry.infos[i]->name, to_string(entry.values[i].dtype), range.begin,
+                      to_string(first.values[i].dtype)));
+    }
+    return pack(entry, compute(), place, name(e)).status();
   }));
   packed.batch = count;
   packed.bytes *= static_cast<uint64_t>(count);

@@ -40,7 +40,7 @@ struct WeightViews {
 };
 
 // Reads each tensor once, through memory that goes again when it is packed: what is resident is the packed
-// weights and a few tensors on their way. Thread-safe; results refer to the arena, which outlives them.
+// weights and a few bands of rows on their way. Thread-safe; results refer to the arena, which outlives them.
 class Loader {
  public:
   Loader(const WeightSource& source, const LoadOptions& options, Arena& arena);
@@ -76,13 +76,15 @@ class Loader {
   // A weight that the model derives at load; `module` is for messages.
   Result<PackedWeight> pack(const WeightSpec& spec, const std::string& module);
 
-  // load(i, layer) for each of `count` layers, several at once: a layer's tensors wait for the disk while
-  // another's are packed.
+  // ends(), and load(i, layer) for each of `count` layers, several at once: some tensors wait for the disk while
+  // others are packed.
   template <typename Layer>
-  Result<std::vector<Layer>> layers(int32_t count, const std::function<Status(int32_t, Layer&)>& load) {
+  Result<std::vector<Layer>> layers(int32_t count, const std::function<Status()>& ends,
+                                    const std::function<Status(int32_t, Layer&)>& load) {
     std::vector<Layer> layers(static_cast<size_t>(count));
-    GANTRY_RETURN_IF_ERROR(threads_.for_each(
-        count, [&](int64_t i) { return load(static_cast<int32_t>(i), layers[static_cast<size_t>(i)]); }));
+    GANTRY_RETURN_IF_ERROR(threads_.for_each(int64_t{count} + 1, [&](int64_t i) {
+      return i == 0 ? ends() : load(static_cast<int32_t>(i - 1), layers[static_cast<size_t>(i - 1)]);
+    }));
     return layers;
   }
 
@@ -98,15 +100,44 @@ class Loader {
   int64_t width_max() const { return width_max_; }
 
  private:
+  // Tensors that are stacked into one weight, and what of them is in memory.
+  struct Stack {
+    std::vector<const WeightInfo*> infos;
+    std::vector<WeightViews> memory;
+    std::vector<TensorView> values;
+    std::vector<TensorView> scales;
+    std::vector<TensorView> biases;
+    WeightSpec spec(Compute compute, bool rows_follow) const {
+      return {.parts = values,
+              .biases = biases,
+              .scales = scales,
+              .compute = compute,
+              .transient = true,
+              .rows_follow = rows_follow};
+    }
+  };
+
   // Floats on the host; place() puts them where the ops read them.
   Result<std::span<float>> floats(int64_t count);
   Result<const WeightInfo*> find(const std::string& name, const Shape& shape, bool scaled = false);
+  // Whether it is the first time, so that its bytes count.
+  bool begin(const WeightInfo& info);
+  Status read_piece(const WeightInfo& info, uint64_t offset, std::span<std::byte> out, bool counts);
   Status read(const WeightInfo& info, std::span<std::byte> out);
   Result<TensorView> stage(const WeightInfo& info, std::shared_ptr<std::byte>& memory);
+  Result<TensorView> stage_scales(const std::string& module, int64_t rows, int64_t cols,
+                                  std::shared_ptr<std::byte>& memory);
   Result<std::span<std::byte>> take(size_t bytes);
   // Of memory that the host reads: the arena's where the ops work there.
   Result<std::span<std::byte>> take_host(size_t bytes);
   bool on_device() const { return options_.backend->memory != nullptr; }
+  // Values are read where the backend does not take them by rows: pack_rows().
+  Result<Stack> open(std::span<const LinearPart> parts, int64_t cols);
+  bool by_rows() const { return options_.backend->pack_rows != nullptr; }
+  Result<PackedWeight> pack(const Stack& stack, Compute compute, std::span<std::byte> storage,
+                            const std::string& module);
+  Status pack_rows(const Stack& stack, const PackedWeight& weight, std::span<std::byte> storage,
+                   const std::string& module);
   Result<PackedWeight> prepare(const WeightSpec& spec, std::span<std::byte> storage,
                                const std::string& module);
   void account(const PackedWeight& packed, int64_t output_width);

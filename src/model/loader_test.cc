@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <filesystem>
 
 #include "formats/test_files.h"
+#include "kernels/reference/backend.h"
 #include "model/checkpoint_tensors.h"
 #include "model/dummy_source.h"
 #include "model/registry.h"
@@ -154,6 +156,38 @@ TEST_P(LoadTest, DummyWeightsAreTheSameModel) {
 
 INSTANTIATE_TEST_SUITE_P(Models, LoadTest, ::testing::Values(kLlama, kDeepseek),
                          [](const auto& model) { return model.index == 0 ? "Llama" : "DeepseekV3"; });
+
+// Several bands of a part, ragged at its end, are what the whole matrix is.
+TEST(Loader, AMatrixOfSeveralBandsIsPackedAsAWhole) {
+  constexpr int64_t kRows = 36001, kCols = 256;  // f32: 37 MB
+  const TempFolder folder;
+  std::string values(static_cast<size_t>(kRows * kCols) * 4, '\0');
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<char>(i * 2654435761u >> 16 & 0x3f);
+  SafetensorsWriter writer;
+  writer.tensor("lm_head.weight", "F32", {kRows, kCols}, values);
+  folder.write("model.safetensors", writer.build());
+  folder.write("config.json", kLlama);
+  const auto source = open_weights(folder.path()).value();
+  ThreadPool pool{1};
+  for (const auto& name : {"generic", "reference"}) {
+    LoadOptions options;
+    options.backend = std::string_view(name) == "reference" ? reference_backend() : cpu_backend(name).value();
+    options.pool = &pool;
+    uint64_t done = 0;
+    options.on_progress = [&](uint64_t bytes, uint64_t) { done = bytes; };
+    Arena arena;
+    Loader loader(*source, options, arena);
+    const PackedWeight packed = loader.head({"lm_head", kRows}, kCols).value();
+    EXPECT_EQ(done, values.size());
+    const TensorView view{values.data(), DType::kF32, Shape{kRows, kCols}};
+    const WeightSpec spec{.parts = {&view, 1}, .transient = true};
+    Arena whole;
+    const std::span<std::byte> storage = whole.take(options.backend->packed_bytes(spec)).value();
+    const PackedWeight expected = options.backend->prepare(spec, storage).value();
+    ASSERT_EQ(packed.bytes, expected.bytes);
+    EXPECT_EQ(std::memcmp(packed.parts[0].data, expected.parts[0].data, packed.bytes), 0) << name;
+  }
+}
 
 }  // namespace
 }  // namespace gantry

@@ -29,6 +29,7 @@ CpuBackend make_backend(std::string_view name, const MicroKernels* micro) {
   backend.name = name;
   backend.packed_bytes = packed_weight_bytes;
   backend.prepare = pack_weight;
+  backend.pack_rows = pack_rows;
   backend.scratch_bytes = scratch_bytes;
   backend.kv_block_bytes = kv_block_bytes;
   backend.embed = embed;

@@ -35,10 +35,9 @@ class PartViews {
     const auto* base = view(part, entry).as<uint8_t>();
     return stacked_ ? base + entry * rows(part) * row_bytes(dtype(part), cols()) : base;
   }
-  // Of an FP8 part, row `row`'s.
-  const float* scales(size_t part, int64_t entry, int64_t row) const {
-    return spec_.scales[static_cast<size_t>(entry) * parts() + part].as<float>() +
-           row / kScaleBlock * scale_blocks(cols());
+  // Of an FP8 part.
+  const float* scales(size_t part, int64_t entry) const {
+    return spec_.scales[static_cast<size_t>(entry) * parts() + part].as<float>();
   }
   bool has_bias(size_t part) const { return !spec_.biases.empty() && spec_.biases[part].data != nullptr; }
 
@@ -302,6 +301,27 @@ void pack_row(DType dtype, const uint8_t* src, int64_t cols, int n, uint8_t* pan
   }
 }
 
+// `rows` rows of the file, the first of them at a multiple of kScaleBlock, and their blocks' scales, as panels at `at`.
+// False if an FP8 value is a NaN.
+bool pack_panels(DType dtype, int64_t cols, const uint8_t* file, int64_t rows, const float* scales,
+                 uint8_t* at) {
+  const int64_t stride = row_bytes(dtype, cols), bytes = panel_bytes(dtype, cols);
+  for (int64_t first = 0; first < rows; first += kPanelRows, at += bytes) {
+    const int64_t count = std::min<int64_t>(kPanelRows, rows - first);
+    const uint8_t* from = file + first * stride;
+    if (dtype == DType::kF8E4M3) {
+      if (!pack_fp8_panel(from, count, cols, scales + first / kScaleBlock * scale_blocks(cols), at))
+        return false;
+    } else if (dtype == DType::kF32 || dtype == DType::kBF16) {
+      pack_word_panel(from, count, stride, at);
+    } else {
+      std::memset(at, 0, static_cast<size_t>(bytes));
+      for (int64_t n = 0; n < count; ++n) pack_row(dtype, from + n * stride, cols, static_cast<int>(n), at);
+    }
+  }
+  return true;
+}
+
 void unpack_block(DType dtype, const uint8_t* panel, int64_t b, int n, float* out) {
   const BlockLayout layout = block_layout(dtype);
   const uint8_t* quants = panel + layout.block_offset(b);
@@ -367,26 +387,10 @@ Result<PackedWeight> pack_weight(const WeightSpec& spec, std::span<std::byte> st
     const int64_t rows = views.rows(p);
     const PartPlan plan = plan_part(views, p);
     packed.parts[p] = {dtype, rows, at, kPanelLayout, plan.batch_stride, nullptr};
-    const int64_t stride = row_bytes(dtype, packed.cols);
-    for (int64_t e = 0; e < spec.batch; ++e) {
-      const uint8_t* file = views.data(p, e);
-      for (int64_t i = 0; i < plan.panels; ++i) {
-        uint8_t* panel = at + e * plan.batch_stride + i * plan.panel_bytes;
-        const int64_t first = i * kPanelRows, count = std::min<int64_t>(kPanelRows, rows - first);
-        if (dtype == DType::kF8E4M3) {
-          if (!pack_fp8_panel(file + first * stride, count, packed.cols, views.scales(p, e, first), panel))
-            return holds_nan(views.view(p, e));
-          continue;
-        }
-        if (dtype == DType::kF32 || dtype == DType::kBF16) {
-          pack_word_panel(file + first * stride, count, stride, panel);
-          continue;
-        }
-        std::memset(panel, 0, static_cast<size_t>(plan.panel_bytes));
-        for (int64_t n = 0; n < count; ++n) {
-          pack_row(dtype, file + (first + n) * stride, packed.cols, static_cast<int>(n), panel);
-        }
-      }
+    for (int64_t e = 0; e < (spec.rows_follow ? 0 : spec.batch); ++e) {
+      const float* scales = dtype == DType::kF8E4M3 ? views.scales(p, e) : nullptr;
+      if (!pack_panels(dtype, packed.cols, views.data(p, e), rows, scales, at + e * plan.batch_stride))
+        return holds_nan(views.view(p, e));
     }
     if (plan.bias_bytes > 0) {
       uint8_t* bias = at + plan.batch_stride * spec.batch;
@@ -399,6 +403,24 @@ Result<PackedWeight> pack_weight(const WeightSpec& spec, std::span<std::byte> st
     at += round_up(plan.total(spec.batch), 64);
   }
   return packed;
+}
+
+Status pack_rows(const PackedWeight& weight, std::span<std::byte> storage, const PartRows& rows) {
+  const PackedWeight::Part& part = weight.parts[static_cast<size_t>(rows.part)];
+  const int64_t count = rows.values.shape[0];
+  GANTRY_CHECK(rows.part < weight.part_count && rows.values.dtype == part.dtype &&
+               rows.values.shape == (Shape{count, weight.cols}) && rows.first % kScaleBlock == 0 &&
+               (count % kScaleBlock == 0 || rows.first + count == part.rows) &&
+               count <= part.rows - rows.first)
+      << "rows " << rows.first << " + " << count << " of " << part.rows;
+  auto* at = reinterpret_cast<uint8_t*>(storage.data()) +
+             (static_cast<const std::byte*>(part.data) - storage.data()) +
+             rows.first / kPanelRows * panel_bytes(part.dtype, weight.cols);
+  const float* scales = part.dtype == DType::kF8E4M3
+                            ? rows.scales.as<float>() + rows.first / kScaleBlock * scale_blocks(weight.cols)
+                            : nullptr;
+  if (pack_panels(part.dtype, weight.cols, rows.values.as<uint8_t>(), count, scales, at)) return {};
+  return holds_nan({nullptr, part.dtype, Shape{part.rows, weight.cols}});
 }
 
 void unpack_row(const PackedWeight& weight, int part_index, int64_t batch, int64_t row,

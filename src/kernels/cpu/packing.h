@@ -17,6 +17,9 @@ size_t packed_weight_bytes(const WeightSpec& spec);
 // kUnimplemented: a dtype without a packed form.
 Result<PackedWeight> pack_weight(const WeightSpec& spec, std::span<std::byte> storage);
 
+// Backend::pack_rows().
+Status pack_rows(const PackedWeight& weight, std::span<std::byte> storage, const PartRows& rows);
+
 // Values of one row of a packed part, bit for bit those of dequantize(): what the tests compare.
 void unpack_row(const PackedWeight& weight, int part, int64_t batch, int64_t row, std::span<float> out);
 

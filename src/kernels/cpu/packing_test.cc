@@ -3,6 +3,9 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <array>
+
 #include "kernels/cpu/weight_layout.h"
 #include "kernels/test_support.h"
 
@@ -45,6 +48,72 @@ TEST(Packing, EveryFormatRoundTripsForRaggedRows) {
       }
     }
   }
+}
+
+TEST(Packing, RowsThatFollowMakeTheSameBytes) {
+  Rng rng(6);
+  for (const DType dtype : kWeightDTypes) {
+    const int64_t cols = is_quantized(dtype) ? 512 : 333;
+    const int64_t rows[] = {300, 45};
+    std::vector<kernel_test::Bytes> files;
+    std::vector<kernel_test::Floats> scales;
+    std::vector<TensorView> parts, scale_views, laid_out, biases(2);
+    for (const int64_t count : rows) {
+      files.push_back(random_tensor(rng, dtype, count * cols, 1.0f));
+      parts.push_back({files.back().data(), dtype, Shape{count, cols}});
+      laid_out.push_back({nullptr, dtype, Shape{count, cols}});
+      scales.push_back(kernel_test::random_scales(rng, parts.back().shape, dtype, 1, 1.0f));
+      scale_views.push_back({scales.back().empty() ? nullptr : scales.back().data(), DType::kF32,
+                             Shape{scale_blocks(count), scale_blocks(cols)}});
+    }
+    const std::vector<float> bias(300, 0.5f);
+    biases[0] = {bias.data(), DType::kF32, Shape{300}};
+    const WeightSpec whole{.parts = parts, .biases = biases, .scales = scale_views};
+    const WeightSpec follow{.parts = laid_out, .biases = biases, .scales = scale_views, .rows_follow = true};
+    AlignedBytes expected(packed_weight_bytes(whole)), actual(packed_weight_bytes(follow));
+    std::ranges::fill(actual.span(), std::byte{0xa5});
+    ASSERT_EQ(expected.span().size(), actual.span().size());
+    const PackedWeight packed = pack_weight(whole, expected.span()).value();
+    const PackedWeight rows_packed = pack_weight(follow, actual.span()).value();
+    EXPECT_EQ(rows_packed.bytes, packed.bytes);
+    EXPECT_EQ(rows_packed.rows, packed.rows);
+    for (const auto& [part, first, count] :
+         {std::array<int64_t, 3>{0, 128, 172}, {1, 0, 45}, {0, 0, 128}}) {  // in any order
+      const TensorView& view = parts[static_cast<size_t>(part)];
+      const TensorView band{view.as<uint8_t>() + first * row_bytes(dtype, cols), dtype, Shape{count, cols}};
+      ASSERT_TRUE(pack_rows(rows_packed, actual.span(),
+                            {.part = static_cast<int>(part),
+                             .first = first,
+                             .values = band,
+                             .scales = scale_views[static_cast<size_t>(part)]})
+                      .ok());
+    }
+    for (int p = 0; p < 2; ++p) {
+      const auto& of = rows_packed.parts[static_cast<size_t>(p)];
+      for (int64_t row = 0; row < of.rows; ++row) {
+        std::vector<float> want(static_cast<size_t>(cols)), got(want.size());
+        unpack_row(packed, p, 0, row, want);
+        unpack_row(rows_packed, p, 0, row, got);
+        ASSERT_TRUE(kernel_test::same_bits(got, want)) << to_string(dtype) << " part " << p << " row " << row;
+      }
+    }
+    EXPECT_EQ(rows_packed.parts[0].bias[299], 0.5f);
+  }
+}
+
+TEST(Packing, ANanInRowsThatFollowNamesTheWholePart) {
+  std::vector<uint8_t> codes(200 * 128, 0x38);
+  codes[199 * 128] = 0x7f;
+  const std::vector<float> ones(2, 1.0f);
+  const TensorView part{nullptr, DType::kF8E4M3, Shape{200, 128}};
+  const TensorView scales{ones.data(), DType::kF32, Shape{2, 1}};
+  const WeightSpec spec{.parts = {&part, 1}, .scales = {&scales, 1}, .rows_follow = true};
+  AlignedBytes storage(packed_weight_bytes(spec));
+  const PackedWeight packed = pack_weight(spec, storage.span()).value();
+  const TensorView band{codes.data() + 128 * 128, DType::kF8E4M3, Shape{72, 128}};
+  const Status status =
+      pack_rows(packed, storage.span(), {.part = 0, .first = 128, .values = band, .scales = scales});
+  EXPECT_EQ(status.message(), "F8_E4M3 weight [200, 128]: holds a NaN");
 }
 
 TEST(Packing, BytesOfWholePanelsAreThoseOfTheFile) {

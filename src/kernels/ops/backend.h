@@ -78,6 +78,11 @@ struct Backend {
   // Packs (stacks, repacks, losslessly re-lays) into `storage` (64-byte aligned, packed_bytes long), or
   // refers to the mapped file. The result refers to storage or file: both outlive it.
   Result<PackedWeight> (*prepare)(const WeightSpec& spec, std::span<std::byte> storage);
+  // Null: prepare() needs the parts' data. Else packs rows of a weight that prepare() laid out in `storage`
+  // (WeightSpec::rows_follow), on any thread and in any order; all rows together are what prepare() would have packed.
+  // kInvalidArgument as prepare().
+  Status (*pack_rows)(const PackedWeight& weight, std::span<std::byte> storage,
+                      const PartRows& rows) = nullptr;
   size_t (*scratch_bytes)(const ScratchSpec& spec);
   // Bytes of one KV block (limits::kKvBlockTokens tokens) of one layer.
   size_t (*kv_block_bytes)(const KvLayout& layout);

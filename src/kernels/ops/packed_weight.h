@@ -38,6 +38,16 @@ struct WeightSpec {
   int64_t batch = 1;
   // The parts' and scales' data goes after the call: the packed weight may not refer to it.
   bool transient = false;
+  // The parts have no data yet: prepare() lays the weight out, and Backend::pack_rows() packs its rows. With batch 1.
+  bool rows_follow = false;
+};
+
+// Rows of one part of a weight that was laid out.
+struct PartRows {
+  int part = 0;
+  int64_t first = 0;  // a multiple of kScaleBlock
+  TensorView values;  // [n, cols], transient; n is a multiple of kScaleBlock but at the part's end
+  TensorView scales;  // of the whole part, as WeightSpec has them
 };
 
 // Opaque to all but its backend; copyable, refers to storage it does not own.
