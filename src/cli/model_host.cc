@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "cli/hosts.h"
 #include "engine/local_replica.h"
 #include "model/dummy_source.h"
 
@@ -59,6 +60,7 @@ Result<std::unique_ptr<ReplicaClient>> start_replica(const WeightSource& source,
                                                      const ServeOptions& options, uint64_t kv_cache_bytes,
                                                      const ComputeResources& resources,
                                                      const OnProgress& on_progress) {
+  GANTRY_ASSIGN_OR_RETURN(const GroupHosts hosts, group_hosts(options));
   ReplicaOptions replica{
       .model_id = model_id,
       .backend = resources.backend,
@@ -69,6 +71,7 @@ Result<std::unique_ptr<ReplicaClient>> start_replica(const WeightSource& source,
       .followers = {.command = {"/proc/self/exe", "rank", "--parent=" + std::to_string(getpid())},
                     .load_format = options.load_format,
                     .log_level = options.log_level,
+                    .hosts = hosts,
                     .end_process = resources.own_process},
       .max_model_len = options.max_model_len,
       .max_num_seqs = options.max_num_seqs,

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "cli/command_line.h"
 #include "cli/commands.h"
+#include "cli/hosts.h"
 #include "cli/hub_model.h"
 #include "cli/model_host.h"
 #include "cli/progress.h"
@@ -202,13 +203,31 @@ class Serve {
   std::atomic<bool> load_failed_{false};
 };
 
+// The same command on every host: on host 0 it serves, on the others it is the host's agent.
+int run_serve(const ServeOptions& options) {
+  const auto fail = [](const Status& status) {
+    std::fprintf(stderr, "gantry serve: %s\n", status.message().c_str());
+    return 1;
+  };
+  if (const Status status = validate(options); !status.ok()) return fail(status);
+  const auto place = host_place(options);
+  if (!place.ok()) return fail(place.status());
+  if (!place->first_here) {
+    std::fprintf(stderr,
+                 "gantry serve: another process on this host starts its ranks; this one has nothing to do\n");
+    return 0;
+  }
+  if (place->number > 0) return run_host_agent(options, *place, options.models.front());
+  return Serve(options).run();
+}
+
 }  // namespace
 
 void add_serve_command(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("serve", "Serve models over the OpenAI API");
   auto options = std::make_shared<ServeOptions>();
   add_serve_flags(*command, *options);
-  command->callback([options, &exit_code] { exit_code = Serve(*options).run(); });
+  command->callback([options, &exit_code] { exit_code = run_serve(*options); });
 }
 
 }  // namespace gantry::cli

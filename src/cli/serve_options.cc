@@ -37,6 +37,20 @@ void add_engine_flags(CLI::App& app, ServeOptions& o) {
   app.add_flag("--enable-expert-parallel", o.expert_parallel,
                "Routed experts whole, spread over the tensor parallel ranks, instead of a slice of each")
       ->default_str(o.expert_parallel ? "true" : "");  // for engine_arguments()
+  add_flag(app, "--placement", o.placement,
+           "local: the ranks on this host; env: on the hosts that torchrun's, Slurm's, MPI's or a "
+           "LeaderWorkerSet's "
+           "variables name, with the same command on each")
+      ->check(CLI::IsMember({"local", "env"}));
+  add_flag(
+      app, "--secret-file", o.secret_file,
+      "File with the secret that the hosts share, readable by its owner; default: GANTRY_SECRET's value");
+  add_flag(app, "--host-wait", o.host_wait_s, "Seconds that host 0 waits for the others, and they for it");
+  add_flag(app, "--host-lease", o.host_lease_s,
+           "Seconds that another host's agent waits for host 0 to come back before it ends");
+  add_flag(app, "--rank-transport", o.rank_transport,
+           "auto: shared memory within a host, TCP between hosts; tcp: TCP everywhere")
+      ->check(CLI::IsMember({"auto", "tcp"}));
   add_flag(app, "--max-num-seqs", o.max_num_seqs, "Sequences that run together");
   add_flag(app, "--max-model-len", o.max_model_len,
            "Prompt and output together, in tokens; 0: the checkpoint's");
@@ -115,6 +129,8 @@ Status validate(const ServeOptions& o) {
   GANTRY_RETURN_IF_ERROR(check_range("--tensor-parallel-size", o.tensor_parallel_size, 1, kRanksMax));
   GANTRY_RETURN_IF_ERROR(check_range("--pipeline-parallel-size", o.pipeline_parallel_size, 1,
                                      kRanksMax / o.tensor_parallel_size));
+  GANTRY_RETURN_IF_ERROR(check_range("--host-wait", o.host_wait_s, 1, 86400));
+  GANTRY_RETURN_IF_ERROR(check_range("--host-lease", o.host_lease_s, 1, 86400));
   if (!o.served_model_names.empty() && o.served_model_names.size() != o.models.size()) {
     return invalid_argument("--served-model-name gives " + std::to_string(o.served_model_names.size()) +
                                 " names for " + std::to_string(o.models.size()) +

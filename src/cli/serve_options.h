@@ -29,6 +29,11 @@ struct ServeOptions {
   int tensor_parallel_size = 1;
   int pipeline_parallel_size = 1;
   bool expert_parallel = false;
+  std::string placement = "local";      // env: on the hosts that the environment names
+  std::string secret_file;              // of what the hosts share; empty: GANTRY_SECRET
+  int host_wait_s = 600;                // for the other hosts, or for host 0
+  int host_lease_s = 60;                // of a host's agent, once host 0 is gone
+  std::string rank_transport = "auto";  // tcp: within a host too
   int max_num_seqs = 64;
   int max_model_len = 0;  // 0: the checkpoint's
   int max_num_batched_tokens = 2048;

@@ -1,16 +1,19 @@
 // `gantry worker`: one replica in a process of its own. `gantry serve` starts it and talks to it over the socket that it
-// inherits; it ends when that is closed, or with the process that started it.
+// inherits; it ends when that is closed, or with the process that started it. By hand, with --placement env: the agent of a
+// host other than 0, as `gantry serve` is there, whose weights lie where host 0 has them unless a model is named.
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 #include <string>
 
 #include "base/child_process.h"
 #include "base/fair_mutex.h"
 #include "base/log.h"
 #include "cli/commands.h"
+#include "cli/hosts.h"
 #include "cli/model_host.h"
 #include "cli/serve_options.h"
 #include "engine/kv_sizing.h"
@@ -87,18 +90,36 @@ class Worker {
   std::unique_ptr<ReplicaClient> replica_;
 };
 
+int run_agent_command(const ServeOptions& options, bool names_model) {
+  const auto fail = [](const std::string& why) {
+    std::fprintf(stderr, "gantry worker: %s\n", why.c_str());
+    return 1;
+  };
+  const auto place = host_place(options);
+  if (!place.ok()) return fail(place.status().message());
+  if (place->number == 0) {
+    return fail(
+        "runs on the hosts of a deployment other than 0, with --placement env; host 0 runs gantry serve");
+  }
+  return place->first_here ? run_host_agent(options, *place, names_model ? options.models.front() : "") : 0;
+}
+
 }  // namespace
 
 void add_worker_command(CLI::App& app, int& exit_code) {
-  auto* command = app.add_subcommand("worker", "Started by serve, not by hand")->group("");
+  auto* command = app.add_subcommand("worker", "A host's agent, with --placement env; else started by serve");
   auto options = std::make_shared<WorkerOptions>();
   add_engine_flags(*command, options->engine);
   command->add_option("--name", options->name);
   command->add_option("--replica", options->replica);
-  command->add_option("--front", options->front)->required();
+  auto* front = command->add_option("--front", options->front);
   command->add_option("--kv-shares", options->kv_shares);
   command->add_option("--log-level", options->engine.log_level);
-  command->callback([options, &exit_code] { exit_code = Worker(*options).run(); });
+  auto* model = command->get_option("--model");
+  command->callback([options, front, model, &exit_code] {
+    exit_code =
+        front->count() > 0 ? Worker(*options).run() : run_agent_command(options->engine, model->count() > 0);
+  });
 }
 
 }  // namespace gantry::cli

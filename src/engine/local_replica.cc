@@ -108,7 +108,8 @@ Result<std::unique_ptr<WorkerGroup>> start_followers(const WeightSource& source,
                                        .context_max = load.context_max,
                                        .slots = options.max_num_seqs,
                                        .drafts = options.num_speculative_tokens},
-                             .command = options.followers.command});
+                             .command = options.followers.command,
+                             .hosts = options.followers.hosts});
 }
 
 Result<LoadOptions> load_options(const WeightSource& source, const ReplicaOptions& options) {

@@ -14,15 +14,17 @@
 #include "model/model.h"
 #include "model/parallel_layout.h"
 #include "protocol/replica_client.h"
+#include "runtime/group_hosts.h"
 #include "sched/admission.h"
 
 namespace gantry {
 
-// Ranks beyond the first, processes that this one starts.
+// Ranks beyond the first, processes that this one or another host's agent starts.
 struct FollowerOptions {
   std::vector<std::string> command;  // absolute path and arguments of a process that calls run_follower()
   std::string load_format;           // for the OpenSource there
   std::string log_level = "info";
+  GroupHosts hosts{};
   // A rank that is lost ends this process: its front starts it again, and submits its streams again.
   bool end_process = false;
 };

@@ -18,11 +18,10 @@
 #include "base/child_process.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
-#include "comm/shm/shm_communicator.h"
 #include "model/model.h"
-#include "runtime/group_limits.h"
 #include "runtime/model_runner.h"
 #include "runtime/rank_messages.h"
+#include "runtime/rank_network.h"
 #include "runtime/step_codec.h"
 
 namespace gantry {
@@ -100,23 +99,22 @@ class Follower {
     init_log(setup_.log_level);
     log::set_pattern(fmt::format("%Y-%m-%dT%H:%M:%S.%eZ %^%l%$ [rank {}] %v", setup_.rank),
                      spdlog::pattern_time_type::utc);
-    return link_.send(RankMessage::kStarted);
+    RankNetwork::Memory memory;
+    int inherited = kFirstInherited;
+    if (has_stages_memory(setup_)) memory.stages = inherited++;
+    if (has_stage_memory(setup_)) memory.stage = inherited++;
+    GANTRY_ASSIGN_OR_RETURN(network_, RankNetwork::open(setup_, memory));
+    return link_.send(RankMessage::kStarted, encode(network_->ports()));
   }
 
   Status join() {
-    const ParallelSizes& sizes = setup_.sizes;
-    int fd = kFirstInherited;
+    RankPeers peers;
+    if (network_->listens()) {
+      GANTRY_ASSIGN_OR_RETURN(const std::string payload, inbox_.next(RankMessage::kPeers));
+      GANTRY_ASSIGN_OR_RETURN(peers, decode_peers(payload));
+    }
     by_peer_ = true;
-    if (sizes.pipeline > 1) {
-      GANTRY_ASSIGN_OR_RETURN(all_,
-                              open_shm_communicator(fd++, setup_.rank, {.deadline = limits::kRankWaitMax}));
-    }
-    if (sizes.tensor > 1) {
-      GANTRY_ASSIGN_OR_RETURN(
-          tensor_, open_shm_communicator(fd, setup_.rank % sizes.tensor,
-                                         {.deadline = limits::kRankWaitMax,
-                                          .first_rank = setup_.rank / sizes.tensor * sizes.tensor}));
-    }
+    GANTRY_RETURN_IF_ERROR(network_->join(peers));
     by_peer_ = false;
     return {};
   }
@@ -134,10 +132,7 @@ class Follower {
                                                          .context_max = setup_.context_max,
                                                          .drafts = setup_.drafts > 0,
                                                          .on_progress = {},
-                                                         .ranks = {.sizes = setup_.sizes,
-                                                                   .rank = setup_.rank,
-                                                                   .tensor = tensor_.get(),
-                                                                   .all = all_.get()}}));
+                                                         .ranks = network_->groups()}));
     log::info("loaded {:.1f} MiB of weights",
               static_cast<double>(model_->resident_weight_bytes()) / (1 << 20));
     const RankLoaded loaded{KvStore::block_bytes(*backend_, model_->kv_layouts(), model_->kv_tail())};
@@ -159,7 +154,7 @@ class Follower {
                         .context_max = begin.max_model_len,
                         .drafts = last_stage ? setup_.drafts : 0,
                         .samples = samples,
-                        .tensor = last_stage ? tensor_.get() : nullptr});
+                        .tensor = last_stage ? network_->groups().tensor : nullptr});
     const PlanLimits limits{.slots = setup_.slots,
                             .rows = setup_.rows_max,
                             .logit_rows = setup_.logit_rows_max,
@@ -187,8 +182,7 @@ class Follower {
   Inbox inbox_;
   bool by_peer_ = false;
   RankSetup setup_;
-  std::unique_ptr<Communicator> all_;
-  std::unique_ptr<Communicator> tensor_;
+  std::unique_ptr<RankNetwork> network_;
   const Backend* backend_ = nullptr;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<Model> model_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 
 namespace gantry::limits {
 
@@ -16,6 +17,15 @@ inline constexpr int kRankStoppedTicksMax = 4;
 inline constexpr int kRankStartTicksMax = 600;  // before its first message
 // What a rank says of another counts after this, if nothing has been seen to end.
 inline constexpr std::chrono::milliseconds kRankSuspicion{500};
+// The same of another host's agent, and for the agent of rank 0; and between two bytes that either takes from the other.
+inline constexpr int kHostSilentTicksMax = 9;
+inline constexpr std::chrono::milliseconds kHostSendMax{1000};
+inline constexpr size_t kHostNameBytesMax = 256;
+// Between two attempts of an agent to reach rank 0, and for one of them.
+inline constexpr std::chrono::milliseconds kAgentRetry{100};
+inline constexpr std::chrono::milliseconds kAgentConnectMax{1000};
+// That an agent lives on after rank 0 has said that it ends.
+inline constexpr std::chrono::seconds kAgentGoodbye{10};
 // For a follower to end by itself.
 inline constexpr std::chrono::milliseconds kRankExitMax{2000};
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include <algorithm>
 #include <utility>
@@ -21,16 +22,25 @@ bool readable(int fd) {
 }  // namespace
 
 Result<std::unique_ptr<LocalHost>> LocalHost::create(Options options) {
-  const ParallelSizes& sizes = options.sizes;
   std::unique_ptr<LocalHost> host(new LocalHost(std::move(options)));
-  if (sizes.pipeline > 1) {
-    GANTRY_ASSIGN_OR_RETURN(host->all_segment_, shm::Segment::create(sizes.ranks()));
+  const Options& of = host->options_;
+  if (of.memory_ranks > of.sizes.tensor) {
+    GANTRY_ASSIGN_OR_RETURN(host->stages_segment_, shm::Segment::create(of.memory_ranks));
   }
-  for (int32_t stage = 0; sizes.tensor > 1 && stage < sizes.pipeline; ++stage) {
-    GANTRY_ASSIGN_OR_RETURN(auto segment, shm::Segment::create(sizes.tensor));
-    host->tensor_segments_.push_back(std::move(segment));
+  for (int32_t rank = of.sizes.tensor; of.sizes.tensor > 1 && rank <= of.memory_ranks;
+       rank += of.sizes.tensor) {
+    GANTRY_ASSIGN_OR_RETURN(auto segment, shm::Segment::create(of.sizes.tensor));
+    host->stage_segments_.push_back(std::move(segment));
   }
   return host;
+}
+
+RankNetwork::Memory LocalHost::memory(int32_t rank) const {
+  RankNetwork::Memory memory;
+  if (stages_segment_ != nullptr) memory.stages = stages_segment_->fd();
+  const auto stage = static_cast<size_t>((rank - options_.memory_first) / options_.sizes.tensor);
+  if (!stage_segments_.empty()) memory.stage = stage_segments_[stage]->fd();
+  return memory;
 }
 
 LocalHost::Child& LocalHost::child(int32_t rank) const {
@@ -42,13 +52,16 @@ LocalHost::Child& LocalHost::child(int32_t rank) const {
 
 Status LocalHost::start(const RankSetup& setup) {
   std::vector<int> inherited;
-  if (all_segment_ != nullptr) inherited.push_back(all_segment_->fd());
-  if (const shm::Segment* stage = tensor_segment(setup.rank / options_.sizes.tensor)) {
-    inherited.push_back(stage->fd());
-  }
+  const RankNetwork::Memory segments = memory(setup.rank);
+  if (has_stages_memory(setup)) inherited.push_back(segments.stages);
+  if (has_stage_memory(setup)) inherited.push_back(segments.stage);
   auto child = std::make_unique<Child>();
   child->rank = setup.rank;
   GANTRY_ASSIGN_OR_RETURN(child->process, ChildProcess::start(options_.command, inherited));
+  if (const int64_t ms = options_.send_limit.count(); ms > 0) {
+    const timeval limit{.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    setsockopt(child->process->socket(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  }
   child->link = std::make_unique<RankLink>(child->process->socket());
   children_.push_back(std::move(child));
   return children_.back()->link->send(RankMessage::kSetup, encode(setup));
@@ -109,8 +122,8 @@ Status LocalHost::take_end(Child& child, RankEvents& events) {
 }
 
 void LocalHost::abort(std::string_view reason) {
-  if (all_segment_ != nullptr) abort_group(*all_segment_, reason);
-  for (const auto& segment : tensor_segments_) abort_group(*segment, reason);
+  if (stages_segment_ != nullptr) abort_group(*stages_segment_, reason);
+  for (const auto& segment : stage_segments_) abort_group(*segment, reason);
 }
 
 void LocalHost::end(bool at_once) {

@@ -1,6 +1,7 @@
 // Ranks that are processes which this one starts, and the memory that they share.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "comm/shm/segment.h"
 #include "model/parallel_layout.h"
 #include "runtime/rank_host.h"
+#include "runtime/rank_network.h"
 
 namespace gantry {
 
@@ -16,23 +18,29 @@ class LocalHost final : public RankHost {
  public:
   struct Options {
     ParallelSizes sizes;
+    // Which share memory, as of RankSetup.
+    int32_t memory_first = 0;
+    int32_t memory_ranks = 1;
+    std::string address{};             // RankHost::address()
     std::vector<std::string> command;  // absolute path and arguments of a process that calls run_follower()
+    // How long send() waits for a rank that takes nothing; 0: until it does.
+    std::chrono::milliseconds send_limit{0};
   };
   static Result<std::unique_ptr<LocalHost>> create(Options options);
 
-  // Memory of every rank (null with one stage), and of a stage's (null where it is one rank).
-  shm::Segment* all_segment() const { return all_segment_.get(); }
-  shm::Segment* tensor_segment(int32_t stage) const {
-    return tensor_segments_.empty() ? nullptr : tensor_segments_[static_cast<size_t>(stage)].get();
-  }
+  // What a rank of this host inherits. -1: there is no such memory.
+  RankNetwork::Memory memory(int32_t rank) const;
 
   Status start(const RankSetup& setup) override;
   Status send(int32_t rank, RankMessage message, std::string_view payload) override;
   bool try_send(int32_t rank, RankMessage message) override;
   std::string place(int32_t rank) const override;
   bool is_stopped(int32_t rank) const override;
+  std::string address() const override { return options_.address; }
+  int64_t pid(int32_t rank) const { return child(rank).process->pid(); }
   void watch(std::vector<pollfd>& looks) const override;
   Status take(std::span<const pollfd> looks, RankEvents& events) override;
+  Status tick() override { return {}; }
   void abort(std::string_view reason) override;
   void end(bool at_once) override;
 
@@ -51,8 +59,8 @@ class LocalHost final : public RankHost {
   static Status take_end(Child& child, RankEvents& events);
 
   const Options options_;
-  std::unique_ptr<shm::Segment> all_segment_;
-  std::vector<std::unique_ptr<shm::Segment>> tensor_segments_;  // by stage
+  std::unique_ptr<shm::Segment> stages_segment_;
+  std::vector<std::unique_ptr<shm::Segment>> stage_segments_;  // by stage, from memory_first's
   std::vector<std::unique_ptr<Child>> children_;
 };
 

@@ -40,11 +40,16 @@ class RankHost {
 
   // Whether a look at the rank's process shows that a signal has stopped it; false where it cannot be looked at.
   virtual bool is_stopped(int32_t /*rank*/) const { return false; }
+  // Where its ranks listen for others.
+  virtual std::string address() const = 0;
 
   // Adds what to poll for; the same number of entries as at the call before, those without interest with fd -1.
   virtual void watch(std::vector<pollfd>& looks) const = 0;
   // `looks` as watch() added them, after poll(). Reports what has come, in order.
   virtual Status take(std::span<const pollfd> looks, RankEvents& events) = 0;
+
+  // Every kRankTick. An error: the host itself is lost.
+  virtual Status tick() = 0;
 
   // Ends the waits of its ranks for each other. Thread-safe.
   virtual void abort(std::string_view reason) = 0;

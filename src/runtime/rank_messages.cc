@@ -34,6 +34,28 @@ void fields(Codec& c, T& setup)
   c(setup.context_max);
   c(setup.slots);
   c(setup.drafts);
+  c(setup.memory_first);
+  c(setup.memory_ranks);
+  c(setup.address);
+  c(setup.group_secret);
+}
+
+template <typename Codec, typename T>
+void fields(Codec& c, T& started)
+  requires requires { started.tensor_port; }
+{
+  c(started.tensor_port);
+  c(started.all_port);
+}
+
+template <typename Codec, typename T>
+void fields(Codec& c, T& peers)
+  requires requires { peers.ranks; }
+{
+  c.list(peers.ranks, [](Codec& item, auto& peer) {
+    item(peer.address);
+    fields(item, peer.ports);
+  });
 }
 
 template <typename Codec, typename T>
@@ -59,6 +81,8 @@ Status cut_short(const char* what) {
 
 std::string encode(const RankSetup& setup) { return encode_fields(setup); }
 std::string encode(const RankBegin& begin) { return encode_fields(begin); }
+std::string encode(const RankStarted& started) { return encode_fields(started); }
+std::string encode(const RankPeers& peers) { return encode_fields(peers); }
 
 std::string encode(const RankLoaded& loaded) {
   ByteWriter writer;
@@ -86,9 +110,29 @@ Result<RankSetup> decode_setup(std::string_view bytes) {
       (setup.kv_dtype == DType::kF32 || setup.kv_dtype == DType::kF16 || setup.kv_dtype == DType::kBF16) &&
       setup.rows_max > 0 && setup.pass_rows_max >= setup.rows_max && setup.drafts >= 0 &&
       setup.drafts <= kDraftsMax && setup.logit_rows_max > 0 && setup.context_max > 0 && setup.slots > 0 &&
-      setup.slots <= limits::kSequencesMax;
+      setup.slots <= limits::kSequencesMax && setup.memory_ranks > 0 && setup.memory_first >= 0 &&
+      setup.memory_first <= setup.rank && setup.memory_ranks <= setup.sizes.ranks() - setup.memory_first &&
+      setup.rank - setup.memory_first < setup.memory_ranks &&
+      (setup.memory_ranks == 1 ||
+       (setup.memory_first % setup.sizes.tensor == 0 && setup.memory_ranks % setup.sizes.tensor == 0));
   if (!reader.done() || !fits) return cut_short("setup");
   return setup;
+}
+
+Result<RankStarted> decode_started(std::string_view bytes) {
+  ByteReader reader(bytes);
+  RankStarted started;
+  fields(reader, started);
+  if (!reader.done()) return cut_short("start");
+  return started;
+}
+
+Result<RankPeers> decode_peers(std::string_view bytes) {
+  ByteReader reader(bytes);
+  RankPeers peers;
+  fields(reader, peers);
+  if (!reader.done()) return cut_short("table of ranks");
+  return peers;
 }
 
 Result<RankLoaded> decode_loaded(std::string_view bytes) {
@@ -168,7 +212,7 @@ Result<bool> RankLink::receive() {
 Result<std::optional<RankLink::Received>> RankLink::next() {
   GANTRY_ASSIGN_OR_RETURN(const std::optional<std::string_view> frame, splitter_.next());
   if (!frame) return std::optional<Received>();
-  if (frame->empty() || static_cast<uint8_t>(frame->front()) > static_cast<uint8_t>(RankMessage::kPong)) {
+  if (frame->empty() || static_cast<uint8_t>(frame->front()) > static_cast<uint8_t>(RankMessage::kPeers)) {
     return data_loss("a rank sent a message of no known kind");
   }
   return std::optional(Received{static_cast<RankMessage>(frame->front()), frame->substr(1)});

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "kernels/ops/packed_weight.h"
@@ -17,7 +18,7 @@ namespace gantry {
 
 enum class RankMessage : uint8_t {
   kSetup,    // to the rank, first: RankSetup
-  kStarted,  // from it: it runs and is about to join the groups
+  kStarted,  // from it: RankStarted; it runs and is about to join the groups
   kLoaded,   // from it: RankLoaded
   kFailed,   // from it, last: RankFailure
   kBegin,    // to it: RankBegin; plans follow
@@ -25,6 +26,7 @@ enum class RankMessage : uint8_t {
   kResult,   // from the rank that samples: encode_result()
   kPing,     // to it; a sign of life is due
   kPong,
+  kPeers,  // to it, if it listens: RankPeers
 };
 
 struct RankSetup {
@@ -43,6 +45,25 @@ struct RankSetup {
   int32_t context_max = 0;
   int32_t slots = 0;
   int32_t drafts = 0;
+  // The ranks with which this one shares memory: a run of whole stages, or this one alone.
+  int32_t memory_first = 0;
+  int32_t memory_ranks = 1;
+  // Where this one listens for others, and the secret of the group: empty if it shares memory with all.
+  std::string address{};
+  std::string group_secret{};
+};
+// What it listens on; 0: nothing.
+struct RankStarted {
+  uint16_t tensor_port = 0;
+  uint16_t all_port = 0;
+};
+// By rank.
+struct RankPeers {
+  struct Peer {
+    std::string address;
+    RankStarted ports;
+  };
+  std::vector<Peer> ranks;
 };
 struct RankLoaded {
   uint64_t kv_block_bytes = 0;
@@ -58,10 +79,14 @@ struct RankFailure {
 
 // kDataLoss unless the bytes are one whole message with values in range.
 std::string encode(const RankSetup& setup);
+std::string encode(const RankStarted& started);
+std::string encode(const RankPeers& peers);
 std::string encode(const RankLoaded& loaded);
 std::string encode(const RankBegin& begin);
 std::string encode(const RankFailure& failure);
 Result<RankSetup> decode_setup(std::string_view bytes);
+Result<RankStarted> decode_started(std::string_view bytes);
+Result<RankPeers> decode_peers(std::string_view bytes);
 Result<RankLoaded> decode_loaded(std::string_view bytes);
 Result<RankBegin> decode_begin(std::string_view bytes);
 Result<RankFailure> decode_failure(std::string_view bytes);

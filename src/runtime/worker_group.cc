@@ -11,7 +11,6 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "comm/shm/shm_communicator.h"
 #include "runtime/group_limits.h"
 #include "runtime/step_codec.h"
 
@@ -32,23 +31,12 @@ WorkerGroup::WorkerGroup(WorkerGroupOptions options) : options_(std::move(option
 }
 
 Result<std::unique_ptr<WorkerGroup>> WorkerGroup::start(WorkerGroupOptions options) {
-  GANTRY_CHECK(options.setup.sizes.ranks() > 1 && !options.command.empty());
+  GANTRY_CHECK(options.setup.sizes.ranks() > 1 && !options.command.empty() &&
+               options.setup.sizes.pipeline % options.hosts.count == 0);
   std::unique_ptr<WorkerGroup> group(new WorkerGroup(std::move(options)));
-  GANTRY_ASSIGN_OR_RETURN(group->local_,
-                          LocalHost::create({.sizes = group->sizes(), .command = group->options_.command}));
-  for (Follower& follower : group->followers_) follower.host = group->local_.get();
-  group->wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (group->wake_ < 0) return resource_exhausted("no descriptor is left for a group of ranks");
+  GANTRY_RETURN_IF_ERROR(group->open());
   group->watcher_ = std::thread([&watched = *group] { watched.watch(); });
-  {
-    std::unique_lock lock(group->mutex_);
-    group->changed_.wait(lock, [&] {
-      return !group->failed_.ok() || std::all_of(group->followers_.begin(), group->followers_.end(),
-                                                 [](const Follower& f) { return f.started; });
-    });
-    GANTRY_RETURN_IF_ERROR(group->failed_);
-  }
-  if (const Status status = group->open_communicators(); !status.ok()) return group->cause(status);
+  GANTRY_RETURN_IF_ERROR(group->join());
   return group;
 }
 
@@ -64,19 +52,68 @@ WorkerGroup::~WorkerGroup() {
   if (wake_ >= 0) close(wake_);
 }
 
-Status WorkerGroup::open_communicators() {
-  const auto open = [](const shm::Segment* segment, std::unique_ptr<Communicator>& out) -> Status {
-    if (segment == nullptr) return {};
-    GANTRY_ASSIGN_OR_RETURN(out, open_shm_communicator(segment->fd(), 0, {.deadline = limits::kRankWaitMax}));
-    return {};
-  };
-  GANTRY_RETURN_IF_ERROR(open(local_->all_segment(), all_));
-  return open(local_->tensor_segment(0), tensor_);
+Status WorkerGroup::open() {
+  const GroupHosts& hosts = options_.hosts;
+  setup_ = options_.setup;
+  // Ranks without memory in common have an address, and a secret that only this group has.
+  setup_.memory_ranks = hosts.memory ? ranks_per_host() : 1;
+  if (setup_.memory_ranks < sizes().ranks()) {
+    setup_.address = hosts.rendezvous.host;
+    setup_.group_secret = tcp::Secret::random().bytes();
+  }
+  if (hosts.count > 1) {
+    GANTRY_CHECK(hosts.secret.has_value());
+    GANTRY_ASSIGN_OR_RETURN(acceptor_, tcp::Acceptor::listen({.at = hosts.rendezvous}, *hosts.secret));
+    setup_.address = acceptor_->endpoint().host;
+    log::info("waiting at {} for {} more hosts", acceptor_->endpoint().text(), hosts.count - 1);
+  }
+  remotes_.resize(static_cast<size_t>(hosts.count) - 1);
+  GANTRY_ASSIGN_OR_RETURN(local_, LocalHost::create({.sizes = sizes(),
+                                                     .memory_ranks = setup_.memory_ranks,
+                                                     .address = setup_.address,
+                                                     .command = options_.command}));
+  GANTRY_ASSIGN_OR_RETURN(network_, RankNetwork::open(setup_, local_->memory(0)));
+  wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  return wake_ < 0 ? resource_exhausted("no descriptor is left for a group of ranks") : Status();
 }
 
-RankGroups WorkerGroup::ranks() const {
-  return {.sizes = sizes(), .rank = 0, .tensor = tensor_.get(), .all = all_.get()};
+Status WorkerGroup::join() {
+  RankPeers peers{.ranks = {{.address = setup_.address, .ports = network_->ports()}}};
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] {
+      return !failed_.ok() ||
+             std::all_of(followers_.begin(), followers_.end(), [](const Follower& f) { return f.started; });
+    });
+    GANTRY_RETURN_IF_ERROR(failed_);
+    for (const Follower& follower : followers_) {
+      peers.ranks.push_back({.address = follower.host->address(), .ports = follower.ports});
+    }
+  }
+  log::info("the ranks run, {}", since_start());
+  for (const Follower& follower : followers_) {
+    if (follower.ports.tensor_port == 0 && follower.ports.all_port == 0) continue;
+    const Status sent = follower.host->send(follower.rank, RankMessage::kPeers, encode(peers));
+    if (!sent.ok()) return cause(sent);
+  }
+  if (const Status joined = network_->join(peers); !joined.ok()) return cause(joined);
+  log::info("the ranks are connected, {}", since_start());
+  return {};
 }
+
+RankSetup WorkerGroup::setup_of(int32_t rank) const {
+  RankSetup setup = setup_;
+  setup.rank = rank;
+  setup.memory_first = options_.hosts.memory ? rank / ranks_per_host() * ranks_per_host() : rank;
+  return setup;
+}
+
+std::string WorkerGroup::since_start() const {
+  const std::chrono::duration<double> passed = steady_clock::now() - started_at_;
+  return fmt::format("{:.2f} s after the start of the group", passed.count());
+}
+
+RankGroups WorkerGroup::ranks() const { return network_->groups(); }
 
 Result<uint64_t> WorkerGroup::wait_loaded() {
   std::unique_lock lock(mutex_);
@@ -85,6 +122,7 @@ Result<uint64_t> WorkerGroup::wait_loaded() {
            std::all_of(followers_.begin(), followers_.end(), [](const Follower& f) { return f.loaded; });
   });
   GANTRY_RETURN_IF_ERROR(failed_);
+  log::info("the ranks have loaded, {}", since_start());
   uint64_t most = 0;
   for (const Follower& follower : followers_) most = std::max(most, follower.kv_block_bytes);
   return most;
@@ -131,7 +169,7 @@ Status WorkerGroup::cause(const Status& own) {
 }
 
 void WorkerGroup::watch() {
-  if (const Status status = spawn(); !status.ok()) {
+  if (const Status status = spawn(0); !status.ok()) {
     fail(status);
   } else {
     listen();
@@ -139,18 +177,21 @@ void WorkerGroup::watch() {
   end_followers();
 }
 
-Status WorkerGroup::spawn() {
-  for (const Follower& follower : followers_) {
-    RankSetup setup = options_.setup;
-    setup.rank = follower.rank;
-    GANTRY_RETURN_IF_ERROR(follower.host->start(setup));
-    log::info("rank {} of {} is {}", follower.rank, sizes().ranks(), follower.host->place(follower.rank));
+Status WorkerGroup::spawn(int32_t host) {
+  RankHost* const on =
+      host == 0 ? static_cast<RankHost*>(local_.get()) : remotes_[static_cast<size_t>(host) - 1].get();
+  for (Follower& follower : followers_) {
+    if (follower.rank / ranks_per_host() != host) continue;
+    GANTRY_RETURN_IF_ERROR(on->start(setup_of(follower.rank)));
+    follower.host = on;
+    if (host == 0) log::info("rank {} of {} is {}", follower.rank, sizes().ranks(), on->place(follower.rank));
   }
   return {};
 }
 
 void WorkerGroup::listen() {
   std::vector<pollfd> looks;
+  std::vector<std::pair<RankHost*, size_t>> hosts;  // with the first of its entries
   auto next_tick = steady_clock::now() + limits::kRankTick;
   for (;;) {
     {
@@ -158,22 +199,75 @@ void WorkerGroup::listen() {
       if (stop_ || !failed_.ok()) return;
     }
     looks.assign(1, {.fd = wake_, .events = POLLIN, .revents = 0});
+    hosts.assign(1, {local_.get(), looks.size()});
     local_->watch(looks);
+    for (const auto& remote : remotes_) {
+      if (remote == nullptr) continue;
+      hosts.emplace_back(remote.get(), looks.size());
+      remote->watch(looks);
+    }
+    const size_t acceptor_at = looks.size();
+    if (acceptor_ != nullptr) acceptor_->watch(looks);
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_tick - steady_clock::now());
     poll(looks.data(), looks.size(), static_cast<int>(std::max<int64_t>(0, left.count())));
-    if (const Status status = local_->take(std::span(looks).subspan(1), *this); !status.ok()) {
-      return fail(status);
+    Status status;
+    for (const auto& [host, at] : hosts) {
+      if (status.ok()) status = host->take(std::span(looks).subspan(at), *this);
     }
-    if (steady_clock::now() >= next_tick) {
+    if (status.ok() && acceptor_ != nullptr) status = take_hosts(std::span(looks).subspan(acceptor_at));
+    if (status.ok() && steady_clock::now() >= next_tick) {
       next_tick = steady_clock::now() + limits::kRankTick;
-      if (const Status status = tick(); !status.ok()) return fail(status);
+      status = tick();
     }
+    if (!status.ok()) return fail(status);
   }
 }
 
+Status WorkerGroup::take_hosts(std::span<const pollfd> looks) {
+  std::vector<tcp::Admitted> admitted;
+  acceptor_->take(looks, admitted);
+  for (tcp::Admitted& agent : admitted) {
+    const uint32_t number = agent.hello.from;
+    if (const std::string why = refusal(number); !why.empty()) {
+      log::warn("the agent at {} was refused: {}", agent.peer.text(), why);
+      HostLink link(std::move(agent.socket));
+      if (link.try_send(HostMessage::kRefused, why)) link.finish(limits::kRankTick);
+      continue;
+    }
+    auto& remote = remotes_[number - 1];
+    remote = std::make_unique<RemoteHost>(static_cast<int32_t>(number), std::move(agent));
+    log::info("{} of {} hosts has come, {}", remote->name(), options_.hosts.count, since_start());
+    GANTRY_RETURN_IF_ERROR(spawn(static_cast<int32_t>(number)));
+  }
+  if (!hosts_missing()) acceptor_.reset();  // nobody else is expected
+  return {};
+}
+
+std::string WorkerGroup::refusal(uint32_t number) const {
+  const auto hosts = static_cast<uint32_t>(options_.hosts.count);
+  if (number == 0 || number >= hosts) {
+    return fmt::format("host {} of a deployment on {}: the others are 1 to {}", number, hosts, hosts - 1);
+  }
+  const auto& taken = remotes_[number - 1];
+  return taken == nullptr ? "" : fmt::format("host {} is there already: {}", number, taken->name());
+}
+
+bool WorkerGroup::hosts_missing() const {
+  return std::any_of(remotes_.begin(), remotes_.end(), [](const auto& remote) { return remote == nullptr; });
+}
+
 Status WorkerGroup::tick() {
+  if (acceptor_ != nullptr && steady_clock::now() > started_at_ + options_.hosts.wait) {
+    const auto missing = std::find(remotes_.begin(), remotes_.end(), nullptr) - remotes_.begin() + 1;
+    return Status(StatusCode::kDeadlineExceeded,
+                  fmt::format("host {} of {} did not come to {} within {} s", missing, options_.hosts.count,
+                              acceptor_->endpoint().text(), options_.hosts.wait.count()));
+  }
+  for (const auto& remote : remotes_) {
+    if (remote != nullptr) GANTRY_RETURN_IF_ERROR(remote->tick());
+  }
   for (Follower& follower : followers_) {
-    if (follower.gone) continue;
+    if (follower.gone || follower.host == nullptr) continue;
     const int ticks_max = follower.started ? limits::kRankSilentTicksMax : limits::kRankStartTicksMax;
     if (++follower.silent_ticks > ticks_max) {
       return Status(StatusCode::kDeadlineExceeded,
@@ -196,7 +290,9 @@ Status WorkerGroup::on_message(int32_t rank, RankMessage message, std::string_vi
   from.silent_ticks = 0;
   switch (message) {
     case RankMessage::kStarted: {
+      GANTRY_ASSIGN_OR_RETURN(const RankStarted started, decode_started(payload));
       const std::lock_guard lock(mutex_);
+      from.ports = started;
       from.started = true;
       break;
     }
@@ -246,6 +342,10 @@ void WorkerGroup::fail(const Status& status) {
     if (failed_.ok()) failed_ = status;
   }
   local_->abort(status.message());
+  network_->abort(status.message());
+  for (const auto& remote : remotes_) {
+    if (remote != nullptr) remote->abort(status.message());
+  }
   changed_.notify_all();
   wake(wake_);
 }
@@ -255,6 +355,9 @@ void WorkerGroup::end_followers() {
   {
     const std::lock_guard lock(mutex_);
     at_once = !failed_.ok();
+  }
+  for (const auto& remote : remotes_) {
+    if (remote != nullptr) remote->end(at_once);
   }
   local_->end(at_once);
 }

@@ -13,13 +13,16 @@
 #include <vector>
 
 #include "base/status.h"
-#include "comm/communicator.h"
+#include "comm/tcp/acceptor.h"
 #include "model/rank_groups.h"
 #include "runtime/draft_ids.h"
+#include "runtime/group_hosts.h"
 #include "runtime/local_host.h"
 #include "runtime/model_runner.h"
 #include "runtime/rank_host.h"
 #include "runtime/rank_messages.h"
+#include "runtime/rank_network.h"
+#include "runtime/remote_host.h"
 #include "runtime/step_executor.h"
 
 namespace gantry {
@@ -27,11 +30,12 @@ namespace gantry {
 struct WorkerGroupOptions {
   RankSetup setup;                   // of all ranks but for `rank`
   std::vector<std::string> command;  // absolute path and arguments of a process that calls run_follower()
+  GroupHosts hosts{};                // a stage's ranks are on one
 };
 
 class WorkerGroup : private RankEvents {
  public:
-  // Starts the processes and joins the groups. Errors, here and below: which rank failed and why, with the code and
+  // Waits for the hosts, starts the processes and joins the groups. Errors, here and below: which rank failed and why, with the code and
   // param() of its own error where it is one of loading.
   static Result<std::unique_ptr<WorkerGroup>> start(WorkerGroupOptions options);
   // The followers end.
@@ -57,21 +61,32 @@ class WorkerGroup : private RankEvents {
  private:
   struct Follower {
     int32_t rank = 0;
-    RankHost* host = nullptr;
+    RankHost* host = nullptr;  // null until it has come
     bool started = false;
     bool loaded = false;
     bool gone = false;  // it ended because of another, which is seen in a moment
+    RankStarted ports{};
     uint64_t kv_block_bytes = 0;
     int silent_ticks = 0;  // since its last message; counted from its first
   };
 
   explicit WorkerGroup(WorkerGroupOptions options);
-  Status open_communicators();
+  Status open();
+  // Waits until the followers run, and joins the groups with them.
+  Status join();
+  RankSetup setup_of(int32_t rank) const;
+  int32_t ranks_per_host() const { return sizes().ranks() / options_.hosts.count; }
+  std::string since_start() const;
 
   // The watcher's: starts the processes, since they end with the thread that did, and listens to them.
   void watch();
-  Status spawn();
+  Status spawn(int32_t host);
   void listen();
+  // Hosts that have proven who they are.
+  Status take_hosts(std::span<const pollfd> looks);
+  // Why the host cannot join; empty if it can.
+  std::string refusal(uint32_t number) const;
+  bool hosts_missing() const;
   Status tick();
   Status on_message(int32_t rank, RankMessage message, std::string_view payload) override;
   Status on_end(int32_t rank, const std::string& how) override;
@@ -82,11 +97,14 @@ class WorkerGroup : private RankEvents {
   std::string name(const Follower& follower) const;
 
   const WorkerGroupOptions options_;
+  const std::chrono::steady_clock::time_point started_at_ = std::chrono::steady_clock::now();
+  RankSetup setup_;  // of rank 0
   std::unique_ptr<LocalHost> local_;
-  std::unique_ptr<Communicator> all_;
-  std::unique_ptr<Communicator> tensor_;
-  std::vector<Follower> followers_;  // by rank - 1
-  int wake_ = -1;                    // eventfd
+  std::unique_ptr<tcp::Acceptor> acceptor_;           // null without other hosts
+  std::vector<std::unique_ptr<RemoteHost>> remotes_;  // by number - 1; null until it has come
+  std::unique_ptr<RankNetwork> network_;              // rank 0's
+  std::vector<Follower> followers_;                   // by rank - 1
+  int wake_ = -1;                                     // eventfd
 
   std::mutex mutex_;  // of what follows, and of the followers' started, loaded and kv_block_bytes
   std::condition_variable changed_;

@@ -18,6 +18,8 @@ SPLITS = {
     "pp2": ["-pp", "2"],
     "tp2-pp2": ["-tp", "2", "-pp", "2"],
     "tp2-pp2-ep": ["-tp", "2", "-pp", "2", "--enable-expert-parallel"],
+    "tp4-over-tcp": ["-tp", "4", "--rank-transport", "tcp"],
+    "tp2-pp2-ep-over-tcp": ["-tp", "2", "-pp", "2", "--enable-expert-parallel", "--rank-transport", "tcp"],
 }
 
 
