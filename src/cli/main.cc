@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
   add_plan_command(app, exit_code);
   add_pull_command(app, exit_code);
   add_chat_command(app, exit_code);
+  add_status_command(app, exit_code);
   add_bench_command(app, exit_code);
   add_rank_command(app);
   std::vector<std::string> arguments = normalize_arguments(argc, argv);

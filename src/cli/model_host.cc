@@ -113,6 +113,7 @@ Result<std::unique_ptr<ModelHost>> ModelHost::load(const ResolvedModel& model, c
   } else {
     log::warn("{}: no tokenizer beside the weights: prompts and answers are token ids", model.id);
   }
+  host->ranks_ = ranks_of(options);
   std::vector<ReplicaClient*> replicas;
   if (uses_workers(options)) {
     GANTRY_RETURN_IF_ERROR(host->start_workers(model, options, kv_cache_bytes, on_progress));
@@ -120,6 +121,7 @@ Result<std::unique_ptr<ModelHost>> ModelHost::load(const ResolvedModel& model, c
   } else {
     GANTRY_ASSIGN_OR_RETURN(host->local_, start_replica(*host->source_, model.id, options, kv_cache_bytes,
                                                         resources, on_progress));
+    host->local_since_ns_ = monotonic_ns();
     replicas.push_back(host->local_.get());
   }
   host->front_ = std::make_unique<Front>(std::move(replicas));
@@ -162,23 +164,47 @@ ServedModel ModelHost::served() const {
   served.chat_template = chat_template_.get();
   served.defaults = sampling_defaults(source_->generation_config());
   served.created = unix_seconds();
-  if (!workers_.empty()) served.replicas = [this] { return worker_health(); };
+  served.replicas = [this] { return health(); };
   return served;
 }
 
-std::vector<ReplicaHealth> ModelHost::worker_health() const {
+std::vector<ReplicaHealth> ModelHost::health() const {
   std::vector<ReplicaHealth> all;
-  for (size_t i = 0; i < workers_.size(); ++i) {
-    const RemoteReplica::State state = workers_[i]->state();
-    all.push_back({.id = id_ + "-" + std::to_string(i),
-                   .epoch = state.epoch,
-                   .state = state.state,
-                   .ranks = {{.rank = 0,
-                              .host = "localhost",
-                              .pid = state.pid,
-                              .state = state.pid == 0 ? "dead" : state.state}}});
+  for (size_t i = 0; i < workers_.size(); ++i) all.push_back(worker_health(i));
+  if (local_ == nullptr) return all;
+  ReplicaHealth& local = all.emplace_back();
+  local.id = id_ + "-0";
+  local.state = local_->stats().failed ? "dead" : "ready";
+  local.age_seconds = static_cast<double>(monotonic_ns() - local_since_ns_) * 1e-9;
+  for (const ReplicaRank& rank : local_->info().ranks) {
+    // The server's own process is there to say so.
+    local.ranks.push_back({.rank = rank.rank,
+                           .host = rank.host,
+                           .pid = rank.pid,
+                           .state = rank.rank == 0 ? "ready" : local.state});
   }
   return all;
+}
+
+ReplicaHealth ModelHost::worker_health(size_t replica) const {
+  const RemoteReplica::State state = workers_[replica]->state();
+  ReplicaHealth health{.id = id_ + "-" + std::to_string(replica),
+                       .epoch = state.epoch,
+                       .state = state.state,
+                       .age_seconds = static_cast<double>(monotonic_ns() - state.started_ns) * 1e-9,
+                       .restarts = state.epoch > 0 ? state.epoch - 1 : 0,
+                       .cause = state.cause,
+                       .ranks = {}};
+  for (const ReplicaRank& rank : state.ranks) {
+    health.ranks.push_back({.rank = rank.rank, .host = rank.host, .pid = rank.pid, .state = state.state});
+  }
+  // While it starts, the worker is known, and the others will be once they have loaded.
+  for (int rank = static_cast<int>(health.ranks.size()); rank < ranks_; ++rank) {
+    const int64_t pid = rank == 0 ? state.pid : 0;
+    health.ranks.push_back(
+        {.rank = rank, .host = {}, .pid = pid, .state = rank == 0 && pid == 0 ? "dead" : "starting"});
+  }
+  return health;
 }
 
 }  // namespace gantry::cli

@@ -62,13 +62,16 @@ class ModelHost {
 
   Status start_workers(const ResolvedModel& model, const ServeOptions& options, uint64_t kv_cache_bytes,
                        const OnProgress& on_progress);
-  std::vector<ReplicaHealth> worker_health() const;
+  std::vector<ReplicaHealth> health() const;
+  ReplicaHealth worker_health(size_t replica) const;
 
   std::string id_;
   std::unique_ptr<WeightSource> source_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ChatTemplate> chat_template_;
   std::unique_ptr<ReplicaClient> local_;
+  int64_t local_since_ns_ = 0;
+  int ranks_ = 1;                                        // of each replica
   std::vector<std::unique_ptr<RemoteReplica>> workers_;  // instead of local_
   std::unique_ptr<Front> front_;
 };

@@ -126,6 +126,7 @@ void RemoteReplica::run() {
       const std::lock_guard lock(mutex_);
       ++state_.epoch;
       state_.pid = started.ok() ? (*started)->pid() : 0;
+      state_.started_ns = started_ns_;
     }
     const Status cause = started.ok() ? attend(**started) : started.status();
     if (stop_) {
@@ -186,6 +187,7 @@ void RemoteReplica::lose(const Status& cause) {
     add_counters(ended_, std::exchange(stats_, {}));
     state_.state = "starting";
     state_.pid = 0;
+    state_.ranks.clear();
     state_.cause = cause.message();
   }
   const bool was_ready = std::exchange(worker_ready_, false);
@@ -298,11 +300,13 @@ Status RemoteReplica::take_ready(ReplicaInfo&& info) {
   }
   if (worker_ready_) return data_loss("it says twice that it is ready");
   worker_ready_ = true;
+  std::vector<ReplicaRank> ranks = info.ranks;
   if (!std::exchange(has_info_, true)) info_ = std::move(info);
   {
     const std::lock_guard lock(mutex_);
     ready_ = true;
     state_.state = "ready";
+    state_.ranks = std::move(ranks);
     log::info("{}: worker {} is ready after {:.2f} s", options_.name, state_.pid,
               static_cast<double>(monotonic_ns() - started_ns_) * 1e-9);
     if (!start_.has_value()) start_ = Status();

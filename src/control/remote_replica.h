@@ -52,10 +52,12 @@ class RemoteReplica : public ReplicaClient {
   const ReplicaInfo& info() const override { return info_; }
 
   struct State {
-    std::string state;   // "starting", "ready"
-    uint32_t epoch = 0;  // workers started so far
-    int64_t pid = 0;     // 0: none at the moment
-    std::string cause;   // why the one before ended; empty at the first
+    std::string state;               // "starting", "ready"
+    uint32_t epoch = 0;              // workers started so far
+    int64_t pid = 0;                 // 0: none at the moment
+    std::string cause;               // why the one before ended; empty at the first
+    int64_t started_ns = 0;          // monotonic, of the last start
+    std::vector<ReplicaRank> ranks;  // while it is ready
   };
   State state() const;
 

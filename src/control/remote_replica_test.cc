@@ -122,6 +122,9 @@ TEST_F(RemoteReplicaTest, StreamsFromAProcessAndEndsIt) {
   const RemoteReplica::State state = replica->state();
   EXPECT_EQ(state.state, "ready");
   EXPECT_EQ(state.epoch, 1u);
+  EXPECT_GT(state.started_ns, 0);
+  ASSERT_EQ(state.ranks.size(), 1u);
+  EXPECT_EQ(state.ranks[0].pid, state.pid);
   EXPECT_EQ(kill(static_cast<pid_t>(state.pid), 0), 0);
   replica.reset();
   EXPECT_EQ(kill(static_cast<pid_t>(state.pid), 0), -1);

@@ -93,6 +93,7 @@ ReplicaStats EngineLoop::stats() const {
   stats.queue_wait_s = expected_wait_s(gate_.state(), {});
   const int64_t began = step_began_ns_;
   if (began != 0) stats.step_running_ns = std::max<int64_t>(0, monotonic_ns() - began);
+  stats.failed = failed_;
   return stats;
 }
 

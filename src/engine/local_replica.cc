@@ -27,7 +27,8 @@ class LocalReplica : public ReplicaClient {
   // group: null for one rank.
   LocalReplica(std::unique_ptr<WorkerGroup> group, std::unique_ptr<Model> model, std::unique_ptr<KvStore> kv,
                const ReplicaOptions& options, const SchedulerOptions& scheduling)
-      : info_{options.model_id, scheduling.max_model_len, model->config().vocab},
+      : info_{options.model_id, scheduling.max_model_len, model->config().vocab,
+              group ? group->processes() : std::vector{this_process(0)}},
         group_(std::move(group)),
         model_(std::move(model)),
         kv_(std::move(kv)),
@@ -39,15 +40,22 @@ class LocalReplica : public ReplicaClient {
                  .drafts = options.ranks.pipeline == 1 ? scheduling.drafts : 0,
                  .samples = options.ranks.pipeline == 1,
                  .tensor = group_ ? group_->ranks().tensor : nullptr}),
-        on_group_(group_ ? std::make_unique<GroupExecutor>(*group_, runner_, options.followers.end_process)
-                         : nullptr),
-        loop_(executor(), scheduling, info_.vocab_size) {}
+        on_group_(group_ ? std::make_unique<GroupExecutor>(*group_, runner_) : nullptr),
+        loop_(executor(), scheduling, info_.vocab_size) {
+    if (group_ && options.followers.end_process) group_->end_process_on_failure();
+  }
 
   void set_sink(FrameSink* sink) override { loop_.set_sink(sink); }
   Status submit(GenerateRequest request) override { return loop_.submit(std::move(request)); }
   void cancel(RequestId request, int32_t choice) override { loop_.cancel(request, choice); }
   void drain() override { loop_.drain(); }
-  ReplicaStats stats() const override { return loop_.stats(); }
+  ReplicaStats stats() const override {
+    ReplicaStats stats = loop_.stats();
+    // A group that is idle has lost a rank before a step tells.
+    if (group_ && group_->failed()) stats.failed = true;
+    if (stats.failed) stats.last_token_ns = 0;
+    return stats;
+  }
   const ReplicaInfo& info() const override { return info_; }
 
  private:

@@ -95,6 +95,8 @@ struct ReplicaStats {
   double queue_wait_s = 0;      // what a request that came now would wait, as far as is known
   int64_t last_token_ns = 0;    // monotonic time of the last generated token; 0 before the first
   int64_t step_running_ns = 0;  // for how long the step in progress has; 0 between steps
+  bool failed =
+      false;  // of a replica in this process: a rank was lost, and with it all (of another, on_lost() tells)
 };
 
 // Adds what `stats` has counted since its start; what describes the moment stays as it is.
@@ -110,10 +112,18 @@ inline void add_counters(ReplicaStats& sum, const ReplicaStats& stats) {
   for (size_t i = 0; i < sum.accepted_drafts.size(); ++i) sum.accepted_drafts[i] += stats.accepted_drafts[i];
 }
 
+// A process of a replica.
+struct ReplicaRank {
+  int32_t rank = 0;
+  std::string host;
+  int64_t pid = 0;
+};
+
 struct ReplicaInfo {
   std::string model_id;
   int32_t max_model_len = 0;  // prompt and output together
   int64_t vocab_size = 0;
+  std::vector<ReplicaRank> ranks{};  // in order; of a worker that is started again, those of its first start
 };
 
 // Called on one thread of the replica; must not block.

@@ -15,7 +15,7 @@
 namespace gantry {
 namespace {
 
-constexpr uint32_t kWireVersion = 1;
+constexpr uint32_t kWireVersion = 2;
 
 // What a peer sent that it must not have.
 template <typename Value>
@@ -356,7 +356,14 @@ Result<FromReplica> from_wire(const wire::Ready& w) {
   GANTRY_RETURN_IF_ERROR(check_count("model_id", w.model_id().size(), limits::kReplicaNameBytesMax));
   GANTRY_RETURN_IF_ERROR(check_range("max_model_len", w.max_model_len(), 1, limits::kModelPositionsMax));
   GANTRY_RETURN_IF_ERROR(check_range("vocab_size", w.vocab_size(), 1, INT32_MAX));
-  return FromReplica(ReplicaInfo{w.model_id(), w.max_model_len(), w.vocab_size()});
+  GANTRY_RETURN_IF_ERROR(check_count("ranks", static_cast<size_t>(w.ranks_size()), limits::kReplicaRanksMax));
+  ReplicaInfo info{w.model_id(), w.max_model_len(), w.vocab_size()};
+  for (const wire::Rank& rank : w.ranks()) {
+    GANTRY_RETURN_IF_ERROR(check_count("host", rank.host().size(), limits::kReplicaNameBytesMax));
+    GANTRY_RETURN_IF_ERROR(check_range("pid", rank.pid(), 1, INT32_MAX));
+    info.ranks.push_back({static_cast<int32_t>(info.ranks.size()), rank.host(), rank.pid()});
+  }
+  return FromReplica(std::move(info));
 }
 
 template <typename... Fns>
@@ -390,6 +397,11 @@ std::string encode(const FromReplica& message) {
                           w.mutable_ready()->set_model_id(info.model_id);
                           w.mutable_ready()->set_max_model_len(info.max_model_len);
                           w.mutable_ready()->set_vocab_size(info.vocab_size);
+                          for (const ReplicaRank& rank : info.ranks) {
+                            wire::Rank& entry = *w.mutable_ready()->add_ranks();
+                            entry.set_host(rank.host);
+                            entry.set_pid(rank.pid);
+                          }
                         },
                         [&](const ReplicaFailed& failed) { to_wire(failed.status, *w.mutable_failed()); },
                         [&](const StepFrame& frame) {

@@ -210,10 +210,15 @@ TEST(ReplicaCodec, TheOtherMessagesGoThroughWhole) {
   EXPECT_EQ(s.step_running_ns, 17);
   EXPECT_EQ(through<ReplicaStats>(FromReplica(ReplicaStats{})).last_token_ns, 0);
   EXPECT_EQ(through<ReplicaLoading>(FromReplica(ReplicaLoading{3, 9})).total, 9u);
-  const auto info = through<ReplicaInfo>(FromReplica(ReplicaInfo{"m", 512, 1000}));
+  const auto info =
+      through<ReplicaInfo>(FromReplica(ReplicaInfo{"m", 512, 1000, {{0, "here", 7}, {1, "there", 8}}}));
   EXPECT_EQ(info.model_id, "m");
   EXPECT_EQ(info.max_model_len, 512);
   EXPECT_EQ(info.vocab_size, 1000);
+  ASSERT_EQ(info.ranks.size(), 2u);
+  EXPECT_EQ(info.ranks[1].rank, 1);
+  EXPECT_EQ(info.ranks[1].host, "there");
+  EXPECT_EQ(info.ranks[1].pid, 8);
   const auto failed = through<ReplicaFailed>(FromReplica(ReplicaFailed{not_found("no file")}));
   EXPECT_EQ(failed.status.code(), StatusCode::kNotFound);
   EXPECT_EQ(failed.status.message(), "no file");
@@ -302,7 +307,7 @@ TEST(ReplicaCodec, NamesTheFieldOfARequestThatIsWrong) {
 TEST(ReplicaCodec, RefusesAnotherBuildAndNonsense) {
   wire::FromReplica w;
   ASSERT_TRUE(w.ParseFromString(encode(FromReplica(ReplicaInfo{"m", 512, 1000}))));
-  w.mutable_ready()->set_version(2);
+  w.mutable_ready()->set_version(w.ready().version() + 1);
   EXPECT_NE(decode_from_replica(w.SerializeAsString(), 0).status().message().find("same build"),
             std::string::npos);
   EXPECT_EQ(decode_from_replica("", 0).status().message(), "kind is not set in a message of the replica");

@@ -135,7 +135,8 @@ class Follower {
                                                          .ranks = network_->groups()}));
     log::info("loaded {:.1f} MiB of weights",
               static_cast<double>(model_->resident_weight_bytes()) / (1 << 20));
-    const RankLoaded loaded{KvStore::block_bytes(*backend_, model_->kv_layouts(), model_->kv_tail())};
+    const RankLoaded loaded{KvStore::block_bytes(*backend_, model_->kv_layouts(), model_->kv_tail()),
+                            this_process(setup_.rank)};
     return link_.send(RankMessage::kLoaded, encode(loaded));
   }
 

@@ -2,12 +2,14 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 
 #include "base/limits.h"
-#include "protocol/replica_client.h"
+#include "protocol/wire_limits.h"
 #include "runtime/byte_codec.h"
 
 namespace gantry {
@@ -87,6 +89,8 @@ std::string encode(const RankPeers& peers) { return encode_fields(peers); }
 std::string encode(const RankLoaded& loaded) {
   ByteWriter writer;
   writer(loaded.kv_block_bytes);
+  writer(loaded.process.host);
+  writer(loaded.process.pid);
   return writer.take();
 }
 
@@ -139,7 +143,10 @@ Result<RankLoaded> decode_loaded(std::string_view bytes) {
   ByteReader reader(bytes);
   RankLoaded loaded;
   reader(loaded.kv_block_bytes);
-  if (!reader.done()) return cut_short("report of loading");
+  reader(loaded.process.host);
+  reader(loaded.process.pid);
+  if (!reader.done() || loaded.process.pid <= 0 || loaded.process.host.size() > limits::kReplicaNameBytesMax)
+    return cut_short("report of loading");
   return loaded;
 }
 
@@ -163,6 +170,12 @@ Result<RankFailure> decode_failure(std::string_view bytes) {
   if (!reader.done() || code <= StatusCode::kOk || code > StatusCode::kInternal) return cut_short("failure");
   failure.status = Status(code, std::move(message), std::move(param));
   return failure;
+}
+
+ReplicaRank this_process(int32_t rank) {
+  std::array<char, 256> name{};
+  gethostname(name.data(), name.size() - 1);
+  return {rank, name.data(), getpid()};
 }
 
 Status RankLink::send(RankMessage message, std::string_view payload) {

@@ -12,6 +12,7 @@
 #include "kernels/ops/packed_weight.h"
 #include "model/parallel_layout.h"
 #include "protocol/frame_stream.h"
+#include "protocol/replica_client.h"
 #include "tensor/dtype.h"
 
 namespace gantry {
@@ -67,7 +68,10 @@ struct RankPeers {
 };
 struct RankLoaded {
   uint64_t kv_block_bytes = 0;
+  ReplicaRank process;
 };
+// This process as a rank.
+ReplicaRank this_process(int32_t rank);
 struct RankBegin {
   int32_t kv_blocks = 0;
   int32_t max_model_len = 0;

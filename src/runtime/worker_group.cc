@@ -128,6 +128,13 @@ Result<uint64_t> WorkerGroup::wait_loaded() {
   return most;
 }
 
+std::vector<ReplicaRank> WorkerGroup::processes() {
+  std::vector<ReplicaRank> all{this_process(0)};
+  const std::lock_guard lock(mutex_);
+  for (const Follower& follower : followers_) all.push_back(follower.process);
+  return all;
+}
+
 Status WorkerGroup::begin(const RankBegin& begin) {
   for (const Follower& follower : followers_) {
     const Status sent = follower.host->send(follower.rank, RankMessage::kBegin, encode(begin));
@@ -300,6 +307,8 @@ Status WorkerGroup::on_message(int32_t rank, RankMessage message, std::string_vi
       GANTRY_ASSIGN_OR_RETURN(const RankLoaded loaded, decode_loaded(payload));
       const std::lock_guard lock(mutex_);
       from.kv_block_bytes = loaded.kv_block_bytes;
+      from.process = loaded.process;
+      from.process.rank = rank;
       from.loaded = true;
       break;
     }
@@ -336,7 +345,16 @@ Status WorkerGroup::on_end(int32_t rank, const std::string& how) {
   return ended.gone ? Status() : unavailable(name(ended) + " " + how);
 }
 
+bool WorkerGroup::failed() {
+  const std::lock_guard lock(mutex_);
+  return !failed_.ok();
+}
+
 void WorkerGroup::fail(const Status& status) {
+  if (ends_process_) {  // before anybody acts on it: no stream may end
+    log::error("{}", status.message());
+    std::_Exit(1);  // the other ranks end with it
+  }
   {
     const std::lock_guard lock(mutex_);
     if (failed_.ok()) failed_ = status;
@@ -367,8 +385,7 @@ std::string WorkerGroup::name(const Follower& follower) const {
                      follower.host->place(follower.rank));
 }
 
-GroupExecutor::GroupExecutor(WorkerGroup& group, ModelRunner& runner, bool end_process)
-    : group_(group), runner_(runner), end_process_(end_process) {
+GroupExecutor::GroupExecutor(WorkerGroup& group, ModelRunner& runner) : group_(group), runner_(runner) {
   if (group.setup().drafts > 0) draft_ids_.emplace(group.setup().slots);
 }
 
@@ -384,10 +401,6 @@ void GroupExecutor::submit(const StepPlan& given) {
 Status GroupExecutor::collect(StepResult& result) {
   if (failed_.ok()) failed_ = group_.sizes().pipeline == 1 ? runner_.collect(result) : group_.receive(result);
   if (failed_.ok() && draft_ids_) draft_ids_->take(result);
-  if (!failed_.ok() && end_process_) {
-    log::error("{}", failed_.message());
-    std::_Exit(1);  // the other ranks end with it
-  }
   return failed_;
 }
 

@@ -2,6 +2,7 @@
 // follow it plan by plan. A rank that dies, hangs or cannot load is named in one line, and all end with it.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -49,12 +50,17 @@ class WorkerGroup : private RankEvents {
   const ParallelSizes& sizes() const { return options_.setup.sizes; }
   // Waits until every follower has loaded: the most bytes that a KV block takes on one of them.
   Result<uint64_t> wait_loaded();
+  // All ranks' processes, once they have loaded.
+  std::vector<ReplicaRank> processes();
   // From now on plans may come.
   Status begin(const RankBegin& begin);
   // To every follower; starts go to the rank that samples.
   Status send(const StepPlan& plan);
   // The oldest result of the last stage, where that is not rank 0's.
   Status receive(StepResult& result);
+  // From now on this process ends where the group would fail, once it has said why: its front starts it again.
+  void end_process_on_failure() { ends_process_ = true; }
+  bool failed();
   // Why the group has ended, given what a call of rank 0's own ended with: the cause is often another rank's.
   Status cause(const Status& own);
 
@@ -67,6 +73,7 @@ class WorkerGroup : private RankEvents {
     bool gone = false;  // it ended because of another, which is seen in a moment
     RankStarted ports{};
     uint64_t kv_block_bytes = 0;
+    ReplicaRank process{};
     int silent_ticks = 0;  // since its last message; counted from its first
   };
 
@@ -106,7 +113,8 @@ class WorkerGroup : private RankEvents {
   std::vector<Follower> followers_;                   // by rank - 1
   int wake_ = -1;                                     // eventfd
 
-  std::mutex mutex_;  // of what follows, and of the followers' started, loaded and kv_block_bytes
+  std::atomic<bool> ends_process_{false};
+  std::mutex mutex_;  // of what follows, and of the followers' started, loaded, kv_block_bytes, process
   std::condition_variable changed_;
   bool stop_ = false;
   Status failed_;
@@ -120,15 +128,13 @@ class WorkerGroup : private RankEvents {
 // Runs plans on a group; `runner` is rank 0's own.
 class GroupExecutor : public StepExecutor {
  public:
-  // end_process: when the group has failed, instead of collect() returning why.
-  GroupExecutor(WorkerGroup& group, ModelRunner& runner, bool end_process);
+  GroupExecutor(WorkerGroup& group, ModelRunner& runner);
   void submit(const StepPlan& plan) override;
   Status collect(StepResult& result) override;
 
  private:
   WorkerGroup& group_;
   ModelRunner& runner_;
-  const bool end_process_;
   std::optional<DraftIds> draft_ids_;  // of a group that drafts
   Status failed_;
 };

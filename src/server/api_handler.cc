@@ -252,7 +252,10 @@ HttpResponse ApiHandler::show_model(std::string_view encoded_id) {
 HttpResponse ApiHandler::health() { return json_response(health_json(registry_.health(), draining_)); }
 
 HttpResponse ApiHandler::metrics() {
-  for (const auto& model : registry_.loaded()) model->metrics->replica(model->served.front->stats());
+  for (const auto& model : registry_.loaded()) {
+    model->metrics->replica(model->served.front->stats());
+    model->metrics->health(replicas_of(*model));
+  }
   HttpResponse response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
   response.body = metrics_.text();

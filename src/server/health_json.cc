@@ -1,5 +1,7 @@
 #include "server/health_json.h"
 
+#include <unistd.h>
+
 namespace gantry {
 namespace {
 
@@ -23,7 +25,13 @@ void write_replica(JsonWriter& json, const ReplicaHealth& replica) {
       .key("epoch")
       .value(replica.epoch)
       .key("state")
-      .value(replica.state);
+      .value(replica.state)
+      .key("age_seconds")
+      .value(replica.age_seconds)
+      .key("restarts")
+      .value(replica.restarts)
+      .key("cause")
+      .value(replica.cause);
   json.key("ranks").array();
   for (const RankHealth& rank : replica.ranks) {
     json.object().key("rank").value(rank.rank).key("host").value(rank.host).key("pid").value(rank.pid);
@@ -37,7 +45,8 @@ void write_replica(JsonWriter& json, const ReplicaHealth& replica) {
 std::string health_json(const std::vector<ModelHealth>& models, bool draining) {
   std::string out;
   JsonWriter json(out);
-  json.object().key("status").value(overall(models, draining)).key("models").array();
+  json.object().key("status").value(overall(models, draining)).key("pid").value(int64_t{getpid()});
+  json.key("models").array();
   for (const ModelHealth& model : models) {
     json.object().key("id").value(model.id).key("state").value(model.state).key("progress").object();
     json.key("phase").value(model.progress.phase).key("done").value(model.progress.done);

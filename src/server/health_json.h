@@ -9,8 +9,8 @@
 
 namespace gantry {
 
-// {status, models: [{id, state, progress: {phase, done, total, per_second, seconds_left}, replicas: [{id, epoch, state, ranks:
-// [...]}]}]}. status: "ok", "loading" while a model loads, "degraded" when one failed or a replica is not ready, "draining".
+// {status, pid, models: [{id, state, progress: {phase, done, total, per_second, seconds_left}, replicas: [{id, epoch, state,
+// age_seconds, restarts, cause, ranks: [{rank, host, pid, state}]}]}]}. status: "ok", "loading" while a model loads, "degraded" when one failed or a replica is not ready, "draining".
 std::string health_json(const std::vector<ModelHealth>& models, bool draining);
 
 void write_model(JsonWriter& json, const LoadedModel& model);

@@ -108,6 +108,22 @@ class PrometheusModelMetrics : public ModelMetrics {
     }
   }
 
+  void health(std::span<const ReplicaHealth> replicas) override {
+    const std::lock_guard lock(mutex_);
+    for (const ReplicaHealth& replica : replicas) {
+      Labels labels = labels_;
+      labels["replica"] = replica.id;
+      ready_.Add(labels).Set(replica.state == "ready" ? 1 : 0);
+      age_.Add(labels).Set(replica.age_seconds);
+      int64_t& seen = restarts_seen_[replica.id];
+      advance(restarts_.Add(labels), seen, replica.restarts);
+      for (const RankHealth& rank : replica.ranks) {
+        labels["rank"] = std::to_string(rank.rank);
+        rank_ready_.Add(labels).Set(rank.state == "ready" ? 1 : 0);
+      }
+    }
+  }
+
  private:
   // A replica that was replaced counts from zero again; ours go on.
   static void advance(Counter& counter, int64_t& seen, int64_t now) {
@@ -185,8 +201,25 @@ class PrometheusModelMetrics : public ModelMetrics {
       histogram("gantry_request_generation_tokens", "Generated tokens of a request.", kTokenCountBuckets);
   std::array<Counter*, 4> ends_ = {end_counter("stop"), end_counter("length"), end_counter("abort"),
                                    end_counter("error")};
+  prometheus::Family<Gauge>& ready_ = prometheus::BuildGauge()
+                                          .Name("gantry_replica_ready")
+                                          .Help("1 while the replica's processes serve.")
+                                          .Register(registry_);
+  prometheus::Family<Gauge>& rank_ready_ = prometheus::BuildGauge()
+                                               .Name("gantry_rank_ready")
+                                               .Help("1 while the rank's process serves.")
+                                               .Register(registry_);
+  prometheus::Family<Gauge>& age_ = prometheus::BuildGauge()
+                                        .Name("gantry_replica_age_seconds")
+                                        .Help("Since the replica's processes were started.")
+                                        .Register(registry_);
+  prometheus::Family<Counter>& restarts_ = prometheus::BuildCounter()
+                                               .Name("gantry_replica_restarts_total")
+                                               .Help("Starts of the replica's processes after the first.")
+                                               .Register(registry_);
   std::mutex mutex_;
-  ReplicaStats seen_;  // under mutex_
+  ReplicaStats seen_;                             // under mutex_
+  std::map<std::string, int64_t> restarts_seen_;  // under mutex_, by replica
 };
 
 }  // namespace

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "protocol/replica_client.h"
+#include "server/replica_health.h"
 
 namespace gantry {
 
@@ -30,6 +32,8 @@ class ModelMetrics {
   virtual void time_per_output_token(double seconds) = 0;
   // Of the replica, before each scrape.
   virtual void replica(const ReplicaStats& stats) = 0;
+  // Of each of its replicas, before each scrape.
+  virtual void health(std::span<const ReplicaHealth> replicas) = 0;
 };
 
 class Metrics {

@@ -35,15 +35,16 @@ std::shared_ptr<LoadedModel> load(ServedModel served, Metrics& metrics) {
   return model;
 }
 
+}  // namespace
+
 std::vector<ReplicaHealth> replicas_of(const LoadedModel& model) {
   if (model.served.replicas) return model.served.replicas();
   return {{.id = model.served.id + "-0",
            .epoch = 0,
            .state = "ready",
-           .ranks = {{.rank = 0, .host = "localhost", .pid = getpid(), .state = "ready"}}}};
+           .cause = {},
+           .ranks = {{.rank = 0, .host = {}, .pid = getpid(), .state = "ready"}}}};
 }
-
-}  // namespace
 
 ModelRegistry::Entry* ModelRegistry::find_entry(const std::string& name) {
   for (Entry& entry : entries_) {
@@ -132,7 +133,9 @@ std::vector<ModelHealth> ModelRegistry::health() const {
       health.replicas = replicas_of(*entry.model);
       const bool any = std::any_of(health.replicas.begin(), health.replicas.end(),
                                    [](const ReplicaHealth& replica) { return replica.state == "ready"; });
-      health.state = any ? "ready" : "restarting";
+      const bool all_dead = std::all_of(health.replicas.begin(), health.replicas.end(),
+                                        [](const ReplicaHealth& replica) { return replica.state == "dead"; });
+      health.state = any ? "ready" : all_dead ? "failed" : "restarting";
     }
     all.push_back(std::move(health));
   }

@@ -15,23 +15,10 @@
 #include "control/front.h"
 #include "server/metrics.h"
 #include "server/prompt_encoder.h"
+#include "server/replica_health.h"
 #include "text/tokenizer.h"
 
 namespace gantry {
-
-struct RankHealth {
-  int rank = 0;
-  std::string host;
-  int64_t pid = 0;
-  std::string state;  // "ready", "starting", "dead"
-};
-
-struct ReplicaHealth {
-  std::string id;
-  uint32_t epoch = 0;
-  std::string state;
-  std::vector<RankHealth> ranks;
-};
 
 // What generation_config.json sets for requests that do not.
 struct SamplingDefaults {
@@ -65,6 +52,8 @@ struct LoadedModel {
   bool reasoning = false;  // knows <think>: answers are split into reasoning and content
   ModelMetrics* metrics = nullptr;
 };
+
+std::vector<ReplicaHealth> replicas_of(const LoadedModel& model);
 
 struct LoadProgress {
   std::string phase{};

@@ -220,6 +220,29 @@ TEST_F(RoutesTest, MetricsCountDraftsByPlace) {
   }
 }
 
+TEST_F(RoutesTest, MetricsTellOfReplicas) {
+  Metrics metrics(false);
+  ReplicaHealth replica{.id = "m-1",
+                        .epoch = 3,
+                        .state = "ready",
+                        .age_seconds = 1.5,
+                        .restarts = 2,
+                        .cause = "killed",
+                        .ranks = {{.rank = 0, .host = "h", .pid = 7, .state = "ready"},
+                                  {.rank = 1, .host = "h", .pid = 0, .state = "starting"}}};
+  metrics.model("m").health({&replica, 1});
+  replica.restarts = 3;
+  metrics.model("m").health({&replica, 1});
+  const std::string text = metrics.text();
+  for (const char* line : {"gantry_replica_ready{model_name=\"m\",replica=\"m-1\"} 1",
+                           "gantry_replica_restarts_total{model_name=\"m\",replica=\"m-1\"} 3",
+                           "gantry_replica_age_seconds{model_name=\"m\",replica=\"m-1\"} 1.5",
+                           "gantry_rank_ready{model_name=\"m\",rank=\"0\",replica=\"m-1\"} 1",
+                           "gantry_rank_ready{model_name=\"m\",rank=\"1\",replica=\"m-1\"} 0"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << "\n" << text;
+  }
+}
+
 TEST_F(RoutesTest, Version) { EXPECT_EQ(parse(get("/version")), (json{{"version", "1.2.3"}})); }
 
 TEST_F(RoutesTest, HeadIsGetWithoutABody) {

@@ -116,6 +116,39 @@ def test_a_lost_rank_is_named_and_ends_the_group(how, worker, tmp_path):
         assert server.stop() == 0
 
 
+def test_a_group_that_lost_a_rank_is_never_ready():
+    server = Gantry("-tp", "2", "--worker-process", "off", model="r1-tiny")
+    try:
+        model = server.request("GET", "/health").json()["models"][0]
+        ranks = model["replicas"][0]["ranks"]
+        assert [(rank["rank"], rank["state"]) for rank in ranks] == [(0, "ready"), (1, "ready")]
+        assert [rank["pid"] for rank in ranks] == [server.process.pid, *ranks_of(server.process.pid)]
+        assert server.ready()
+        os.kill(ranks[1]["pid"], signal.SIGKILL)
+        # An idle group computes nothing that could fail: it is asked for a token, and answers with an error.
+        eventually(lambda: not server.ready(), what="a lost rank to be seen by /ready")
+        health = eventually(lambda: (h := server.request("GET", "/health").json())["models"][0]["state"] == "failed" and h,
+                            what="a failed model")
+        assert health["status"] == "degraded"
+        replica = health["models"][0]["replicas"][0]
+        assert (replica["state"], [rank["state"] for rank in replica["ranks"]]) == ("dead", ["ready", "dead"])
+        assert not server.ready()
+        assert server.metrics()["gantry_replica_ready"] == 0
+    finally:
+        assert server.stop() == 0
+
+
+def test_every_rank_of_a_worker_is_known():
+    server = Gantry("-tp", "2", "-pp", "2", "--worker-process", "on", model="r1-tiny")
+    try:
+        [worker] = children_of(server.process.pid)
+        ranks = server.request("GET", "/health").json()["models"][0]["replicas"][0]["ranks"]
+        assert [rank["pid"] for rank in ranks] == [worker, *sorted(ranks_of(worker))]
+        assert {rank["state"] for rank in ranks} == {"ready"}
+    finally:
+        assert server.stop() == 0
+
+
 def test_a_machine_that_slept_loses_no_rank():
     """Whoever watches is stopped first and goes on last: the silence of the others is none that it could have heard."""
     server = Gantry("-tp", "2", "--worker-process", "on", model="r1-tiny")

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -113,6 +114,40 @@ def test_ready_needs_a_token_of_the_new_worker(server):
     assert worker(server)["state"] == "ready"
 
 
+def status_of(server, *flags):
+    return subprocess.run([os.environ["GANTRY_BIN"], "status", "--url", server.url, *flags], capture_output=True, text=True, timeout=300)
+
+
+def test_status_and_metrics_tell_of_a_restart(server):
+    before = worker(server)
+    os.kill(before["ranks"][0]["pid"], signal.SIGKILL)
+    after = eventually(lambda: (w := worker(server))["state"] == "ready" and w["epoch"] > before["epoch"] and w, what="a new worker")
+    assert after["restarts"] == before["restarts"] + 1
+    assert after["cause"] == f"the worker (pid {before['ranks'][0]['pid']}) was killed by signal 9 (Killed)"
+    eventually(server.ready, what="/ready")
+    metrics = server.metrics()
+    assert metrics["gantry_replica_restarts_total"] == after["restarts"]
+    assert metrics["gantry_replica_ready"] == metrics["gantry_rank_ready"] == 1
+    assert 0 < metrics["gantry_replica_age_seconds"]
+    status = status_of(server, "--json")
+    assert status.returncode == 0, status.stderr
+    state = json.loads(status.stdout)
+    assert state["ready"] and state["url"] == server.url and state["pid"] == server.process.pid
+    assert state["models"][0]["replicas"][0]["ranks"] == after["ranks"]
+    lines = status_of(server).stdout.splitlines()
+    assert lines[0] == f"{server.url}  ok, ready, process {server.process.pid}"
+    assert lines[1].split() == ["MODEL", "STATE", "REPLICA", "STATE", "AGE", "RESTARTS", "RANK", "HOST", "PID", "STATE"]
+    rank = after["ranks"][0]
+    assert lines[2].split()[-5:] == [str(after["restarts"]), "0", rank["host"], str(rank["pid"]), "ready"]
+    assert lines[3] == f"r1-tiny-0 was started again: {after['cause']}"
+
+
+def test_status_without_a_server_says_so():
+    result = subprocess.run([os.environ["GANTRY_BIN"], "status", "--url", "http://127.0.0.1:1"], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 2
+    assert result.stderr.startswith("gantry status: no server answers at http://127.0.0.1:1/health: ")
+
+
 def test_a_worker_that_dies_while_it_loads_is_started_again():
     server = Gantry(*WORKERS, model="r1-tiny", wait=False)
     try:
@@ -162,6 +197,7 @@ def test_health_in_json_names_every_field(server):
     model = health(server)["models"][0]
     assert model["state"] == "ready"
     replica = model["replicas"][0]
-    assert json.dumps(sorted(replica)) == '["epoch", "id", "ranks", "state"]'
-    assert replica["ranks"][0]["host"] == "localhost"
+    assert sorted(replica) == ["age_seconds", "cause", "epoch", "id", "ranks", "restarts", "state"]
+    assert sorted(replica["ranks"][0]) == ["host", "pid", "rank", "state"]
+    assert replica["ranks"][0]["host"] == socket.gethostname()
     assert replica["ranks"][0]["state"] == "ready"

@@ -58,7 +58,7 @@ void answer(const GenerateRequest& request, ReplicaStats& stats) {
 int serve() {
   ReplicaStats stats;
   stats.kv_blocks_total = 8;
-  send_message(ReplicaInfo{"fake", 512, fake_worker::kVocab});
+  send_message(ReplicaInfo{"fake", 512, fake_worker::kVocab, {{0, "host", getpid()}}});
   FrameSplitter splitter;
   for (;;) {
     send_message(stats);
