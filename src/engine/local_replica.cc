@@ -11,6 +11,7 @@
 #include "engine/engine_loop.h"
 #include "engine/kv_sizing.h"
 #include "model/model.h"
+#include "runtime/device_runner.h"
 #include "runtime/model_runner.h"
 #include "runtime/worker_group.h"
 
@@ -22,6 +23,11 @@ constexpr int32_t kScoredRowsMax = 64;
 // Of a GPU, unless said otherwise.
 constexpr double kGpuMemoryUtilization = 0.9;
 
+// A GPU draws tokens itself, and is given a step while it runs the one before.
+bool draws_on_device(const ReplicaOptions& options) {
+  return options.backend->memory != nullptr && options.backend->draw != nullptr;
+}
+
 class LocalReplica : public ReplicaClient {
  public:
   // group: null for one rank.
@@ -32,16 +38,8 @@ class LocalReplica : public ReplicaClient {
         group_(std::move(group)),
         model_(std::move(model)),
         kv_(std::move(kv)),
-        runner_(*model_, *kv_, *options.pool, options.pool_turn,
-                {.slots = scheduling.max_num_seqs,
-                 .rows_max = scheduling.max_num_batched_tokens,
-                 .logit_rows_max = scheduling.logit_rows_max,
-                 .context_max = scheduling.max_model_len,
-                 .drafts = options.ranks.pipeline == 1 ? scheduling.drafts : 0,
-                 .samples = options.ranks.pipeline == 1,
-                 .tensor = group_ ? group_->ranks().tensor : nullptr}),
-        on_group_(group_ ? std::make_unique<GroupExecutor>(*group_, runner_) : nullptr),
-        loop_(executor(), scheduling, info_.vocab_size) {
+        executor_(make_executor(options, scheduling)),
+        loop_(*executor_, scheduling, info_.vocab_size) {
     if (group_ && options.followers.end_process) group_->end_process_on_failure();
   }
 
@@ -59,17 +57,35 @@ class LocalReplica : public ReplicaClient {
   const ReplicaInfo& info() const override { return info_; }
 
  private:
-  StepExecutor& executor() {
-    if (on_group_) return *on_group_;
-    return runner_;
+  std::unique_ptr<StepExecutor> make_executor(const ReplicaOptions& options,
+                                              const SchedulerOptions& scheduling) {
+    if (draws_on_device(options)) {
+      return std::make_unique<DeviceRunner>(*model_, *kv_, options.pool_turn,
+                                            DeviceRunnerOptions{.slots = scheduling.max_num_seqs,
+                                                                .rows_max = scheduling.max_num_batched_tokens,
+                                                                .logit_rows_max = scheduling.logit_rows_max,
+                                                                .context_max = scheduling.max_model_len});
+    }
+    auto runner = std::make_unique<ModelRunner>(
+        *model_, *kv_, *options.pool, options.pool_turn,
+        ModelRunnerOptions{.slots = scheduling.max_num_seqs,
+                           .rows_max = scheduling.max_num_batched_tokens,
+                           .logit_rows_max = scheduling.logit_rows_max,
+                           .context_max = scheduling.max_model_len,
+                           .drafts = options.ranks.pipeline == 1 ? scheduling.drafts : 0,
+                           .samples = options.ranks.pipeline == 1,
+                           .tensor = group_ ? group_->ranks().tensor : nullptr});
+    if (group_ == nullptr) return runner;
+    runner_ = std::move(runner);
+    return std::make_unique<GroupExecutor>(*group_, *runner_);
   }
 
   ReplicaInfo info_;
   std::unique_ptr<WorkerGroup> group_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<KvStore> kv_;
-  ModelRunner runner_;
-  std::unique_ptr<GroupExecutor> on_group_;
+  std::unique_ptr<ModelRunner> runner_;  // of a group
+  std::unique_ptr<StepExecutor> executor_;
   EngineLoop loop_;
 };
 
@@ -132,6 +148,7 @@ Result<LoadOptions> load_options(const WeightSource& source, const ReplicaOption
   load.logit_rows_max = logit_rows_of(options);
   load.context_max =
       options.max_model_len > 0 ? std::min(options.max_model_len, config.max_position) : config.max_position;
+  load.slots = draws_on_device(options) ? options.max_num_seqs : 0;
   load.drafts = options.num_speculative_tokens > 0;
   load.on_progress = options.on_progress;
   return load;
@@ -186,6 +203,7 @@ Result<std::unique_ptr<ReplicaClient>> start_replica(std::unique_ptr<WorkerGroup
   scheduling.max_num_batched_tokens = options.max_num_batched_tokens;
   scheduling.logit_rows_max = logit_rows_of(options);
   scheduling.pipeline_stages = options.ranks.pipeline;
+  scheduling.lookahead = draws_on_device(options);
   scheduling.drafts = options.num_speculative_tokens;
   scheduling.prefix_caching = options.prefix_caching;
   scheduling.queue = options.queue;

@@ -52,7 +52,8 @@ Status Decoder::load_buffers(Loader& loader, std::initializer_list<ActivationWid
                       .threads = options_.pool->size(),
                       .logit_rows_max = options_.logit_rows_max,
                       .vocab = config_.vocab,
-                      .rope_pairs_max = rope_.pairs()};
+                      .rope_pairs_max = rope_.pairs(),
+                      .slots = options_.slots};
   if (config_.mla) {
     scratch.head_dim_max =
         std::max(config_.head_dim, config_.mla->kv_lora_rank + config_.mla->qk_rope_head_dim);
@@ -74,6 +75,13 @@ Status Decoder::load_buffers(Loader& loader, std::initializer_list<ActivationWid
   return {};
 }
 
+OpContext Decoder::context() const {
+  return {.backend = options_.backend,
+          .pool = options_.pool,
+          .scratch = activations_.scratch,
+          .state = state_.get()};
+}
+
 Step Decoder::begin(std::span<const Segment> segments, size_t rows, size_t logit_rows) {
   GANTRY_CHECK(rows <= static_cast<size_t>(options_.rows_max)) << rows << " rows of " << options_.rows_max;
   GANTRY_CHECK(logit_rows <= static_cast<size_t>(options_.logit_rows_max))
@@ -86,10 +94,7 @@ Step Decoder::begin(std::span<const Segment> segments, size_t rows, size_t logit
     covered += static_cast<size_t>(segment.rows);
   }
   GANTRY_CHECK(covered == rows) << covered << " rows in segments, " << rows << " ids";
-  return {.context = {.backend = options_.backend,
-                      .pool = options_.pool,
-                      .scratch = activations_.scratch,
-                      .state = state_.get()},
+  return {.context = context(),
           .buffers = &activations_,
           .rows = static_cast<int64_t>(rows),
           .hidden = config_.hidden,
@@ -120,8 +125,7 @@ Status Decoder::end(const Step& step, const ForwardBatch& batch, float* logits) 
   return head(step, vocabulary_, batch.logit_rows, logits);
 }
 
-Status Decoder::forward(const ForwardBatch& batch, const KvStore& kv, float* logits) {
-  const Step step = begin(batch.segments, batch.ids.size(), batch.logit_rows.size());
+Status Decoder::enter(const Step& step, const ForwardBatch& batch, const KvStore& kv, float* logits) {
   const bool decodes = std::all_of(batch.segments.begin(), batch.segments.end(),
                                    [](const Segment& segment) { return segment.rows == 1; });
   const StepInputs inputs{.ids = batch.ids,
@@ -129,10 +133,28 @@ Status Decoder::forward(const ForwardBatch& batch, const KvStore& kv, float* log
                           .logit_rows = batch.logit_rows,
                           .rope = step.rope,
                           .logits = logits,
+                          .draws = batch.draws,
                           .recordable = decodes && batch.logit_rows.size() == batch.ids.size(),
                           .cache = kv.id()};
-  if (!ops::begin_step(step.context, inputs)) GANTRY_RETURN_IF_ERROR(run(step, batch, kv, logits));
+  if (ops::begin_step(step.context, inputs)) return {};
+  GANTRY_RETURN_IF_ERROR(run(step, batch, kv, logits));
+  if (!batch.draws.empty()) ops::draw(step.context, {.vocab = config_.vocab, .rows = batch.draws});
+  return {};
+}
+
+Status Decoder::forward(const ForwardBatch& batch, const KvStore& kv, float* logits) {
+  const Step step = begin(batch.segments, batch.ids.size(), batch.logit_rows.size());
+  GANTRY_RETURN_IF_ERROR(enter(step, batch, kv, logits));
   ops::finish(step.context);
+  return {};
+}
+
+Status Decoder::launch(const ForwardBatch& batch, const KvStore& kv) {
+  GANTRY_CHECK(options_.slots > 0 && batch.draws.size() == batch.logit_rows.size())
+      << batch.draws.size() << " draws of " << batch.logit_rows.size() << " rows of logits";
+  const Step step = begin(batch.segments, batch.ids.size(), batch.logit_rows.size());
+  GANTRY_RETURN_IF_ERROR(enter(step, batch, kv, nullptr));
+  ops::launch(step.context);
   return {};
 }
 

@@ -27,6 +27,9 @@ class Decoder : public Model {
   uint64_t resident_weight_bytes() const override { return arena_.bytes(); }
   uint64_t activation_bytes() const override { return activations_.memory.bytes().size(); }
   Status forward(const ForwardBatch& batch, const KvStore& kv, float* logits) final;
+  Status launch(const ForwardBatch& batch, const KvStore& kv) final;
+  std::span<const Drawn> collect() final { return ops::collect(context()); }
+  void start_slot(const SlotStart& start) final { ops::start_slot(context(), start); }
 
  protected:
   // The step's ops in order, from start() to end().
@@ -38,6 +41,7 @@ class Decoder : public Model {
   // of layer.
   Status load_buffers(Loader& loader, std::initializer_list<ActivationWidths> layer_widths);
 
+  OpContext context() const;
   // Rows' rotary positions, and the checks that a batch of `rows` fits what was loaded.
   Step begin(std::span<const Segment> segments, size_t rows, size_t logit_rows);
   // The tokens' embeddings, or what the stage before has made of them. Before the layers.
@@ -52,6 +56,9 @@ class Decoder : public Model {
   Vocabulary vocabulary_;
 
  private:
+  // The step up to where it is finished or launched.
+  Status enter(const Step& step, const ForwardBatch& batch, const KvStore& kv, float* logits);
+
   Rope rope_;
   std::unique_ptr<BackendState> state_;
   Activations activations_;

@@ -23,6 +23,7 @@ struct ForwardBatch {
   std::span<const Segment> segments;    // cover the R rows; block tables refer to the KvStore's blocks
   std::span<const int32_t> logit_rows;  // rows whose logits are wanted, ascending, [M]
   float* hidden = nullptr;              // out [R, hidden] the states after the final norm; null: not wanted
+  std::span<const DrawRow> draws{};     // launch(): one a row of logits
 };
 
 // Rows of the multi-token prediction module. The row at position p takes the token at p and the model's state
@@ -69,6 +70,7 @@ struct LoadOptions {
   int32_t rows_max = 0;              // the most rows a batch may have (max_num_batched_tokens)
   int32_t logit_rows_max = 0;
   int32_t context_max = 0;  // max_model_len
+  int32_t slots = 0;        // sequences for which the backend is to draw tokens: launch(); 0: none
   bool drafts = false;      // load the multi-token prediction module
   // Bytes of weights; may be empty. Calls do not overlap.
   std::function<void(uint64_t done, uint64_t total)> on_progress;
@@ -91,6 +93,13 @@ class Model {
   // store. Of several ranks the last stage's tensor rank 0 fills logits; elsewhere it may be null. Errors are the
   // Communicator's (kUnavailable, kDeadlineExceeded: what rank, why): the replica is of no further use.
   virtual Status forward(const ForwardBatch& batch, const KvStore& kv, float* logits) = 0;
+  // Instead of forward(), where LoadOptions::slots is not 0: hands the batch over and returns; ids may be last_drawn() of
+  // a slot. At most kStepsAhead batches are in flight.
+  virtual Status launch(const ForwardBatch& batch, const KvStore& kv);
+  // Waits for the oldest batch that was launched: what it drew, valid until the next launch().
+  virtual std::span<const Drawn> collect();
+  // Before the first batch in which a sequence has the slot.
+  virtual void start_slot(const SlotStart& start);
   // The batch through the draft module, after forward() has run these positions: writes the module's cache at
   // every row's position, and for the M logit rows the logits [M, vocab] of the token after the row's, and
   // hidden [M, hidden], which a further draft takes for the state of the row's position. Only where kv_tail() is

@@ -45,6 +45,18 @@ Status Model::draft(const DraftBatch&, const KvStore&, float*, float*) {
   return {};
 }
 
+Status Model::launch(const ForwardBatch&, const KvStore&) {
+  GANTRY_CHECK(false) << config().architecture << " draws no tokens";
+  return {};
+}
+std::span<const Drawn> Model::collect() {
+  GANTRY_CHECK(false) << config().architecture << " draws no tokens";
+  return {};
+}
+void Model::start_slot(const SlotStart&) {
+  GANTRY_CHECK(false) << config().architecture << " draws no tokens";
+}
+
 Status check_ranks(const WeightSource& source, const Backend& backend, const ParallelSizes& sizes) {
   Result<ModelConfig> config = parse_model_config(source.config(), source.generation_config());
   if (!config.ok()) return config.status().with_context(source.path());

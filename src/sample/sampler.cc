@@ -13,8 +13,6 @@ namespace gantry {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-// Below this temperature sampling is greedy (vLLM's _SAMPLING_EPS).
-constexpr float kTemperatureMin = 1e-5f;
 
 float max_of(std::span<const float> block_max) {
   return *std::max_element(block_max.begin(), block_max.end());
@@ -61,6 +59,17 @@ Candidate last_of_mass(std::span<Candidate> candidates, double mass, float max, 
 
 }  // namespace
 
+bool penalises(const SamplingParams& p) {
+  return p.repetition_penalty != 1 || p.presence_penalty != 0 || p.frequency_penalty != 0;
+}
+
+std::vector<TokenId> end_tokens(const SamplingParams& p, int64_t vocab) {
+  std::vector<TokenId> ids = p.stop_token_ids;
+  if (!p.ignore_eos) ids.insert(ids.end(), p.eos_token_ids.begin(), p.eos_token_ids.end());
+  std::erase_if(ids, [vocab](TokenId id) { return id < 0 || id >= vocab; });
+  return ids;
+}
+
 SamplerState::SamplerState(std::shared_ptr<const GenerateRequest> request, int32_t choice,
                            std::span<const TokenId> generated, int64_t vocab)
     : request_(std::move(request)), choice_(choice) {
@@ -70,17 +79,8 @@ SamplerState::SamplerState(std::shared_ptr<const GenerateRequest> request, int32
     counts_.reserve(std::min(tokens, static_cast<size_t>(vocab)));
     for (const TokenId id : prompt()) counts_.add_prompt(id);
   }
-  if (p.min_tokens > 0) {
-    end_tokens_ = p.stop_token_ids;
-    if (!p.ignore_eos) end_tokens_.insert(end_tokens_.end(), p.eos_token_ids.begin(), p.eos_token_ids.end());
-    std::erase_if(end_tokens_, [vocab](TokenId id) { return id < 0 || id >= vocab; });
-  }
+  if (p.min_tokens > 0) end_tokens_ = end_tokens(p, vocab);
   for (const TokenId id : generated) push(id);
-}
-
-bool SamplerState::penalises() const {
-  const SamplingParams& p = params();
-  return p.repetition_penalty != 1 || p.presence_penalty != 0 || p.frequency_penalty != 0;
 }
 
 void SamplerState::push(TokenId token) {

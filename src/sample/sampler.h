@@ -16,6 +16,13 @@
 
 namespace gantry {
 
+// Below this temperature sampling is greedy (vLLM's _SAMPLING_EPS).
+inline constexpr float kTemperatureMin = 1e-5f;
+
+bool penalises(const SamplingParams& params);
+// What min_tokens masks: every entry in [0, vocab).
+std::vector<TokenId> end_tokens(const SamplingParams& params, int64_t vocab);
+
 // What sampling remembers of one sequence.
 class SamplerState {
  public:
@@ -32,7 +39,7 @@ class SamplerState {
 
  private:
   friend class Sampler;
-  bool penalises() const;
+  bool penalises() const { return gantry::penalises(params()); }
 
   std::shared_ptr<const GenerateRequest> request_;
   int32_t choice_ = 0;

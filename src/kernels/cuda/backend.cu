@@ -13,6 +13,12 @@ bool begin_step(const OpContext& context, const StepInputs& inputs) {
   return cuda::state_of(context).begin(inputs);
 }
 Status finish(const OpContext& context) { return cuda::state_of(context).finish(); }
+void draw(const OpContext& context, const DrawArgs& args) { cuda::state_of(context).draw(args); }
+Status launch(const OpContext& context) { return cuda::state_of(context).launch(); }
+Result<std::span<const Drawn>> collect(const OpContext& context) { return cuda::state_of(context).collect(); }
+void start_slot(const OpContext& context, const SlotStart& start) {
+  cuda::state_of(context).start_slot(start);
+}
 
 constexpr Backend kBackend = {
     .name = "cuda",
@@ -34,6 +40,10 @@ constexpr Backend kBackend = {
     .create_state = cuda::State::create,
     .begin_step = begin_step,
     .finish = finish,
+    .draw = draw,
+    .launch = launch,
+    .collect = collect,
+    .start_slot = start_slot,
     .kv_dtype = DType::kBF16,
 };
 

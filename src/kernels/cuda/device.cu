@@ -3,12 +3,27 @@
 #include "kernels/cuda/device.h"
 
 namespace gantry {
+namespace {
+
+// 13020: 13.2
+std::string version(int number) {
+  return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
+}
+
+}  // namespace
 
 Result<CudaDevice> cuda_device(int ordinal) {
   int count = 0;
-  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
-    return not_found(std::string("no CUDA device: ") + cudaGetErrorString(error));
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaErrorInsufficientDriver) {
+    int driver = 0;  // the CUDA version that it supports; 0: there is none
+    cudaDriverGetVersion(&driver);
+    return not_found("no CUDA device: " +
+                     (driver == 0 ? std::string("there is no NVIDIA driver")
+                                  : "the NVIDIA driver supports CUDA " + version(driver)) +
+                     "; one that supports CUDA " + version(CUDART_VERSION) + " is needed");
   }
+  if (error != cudaSuccess) return not_found(std::string("no CUDA device: ") + cudaGetErrorString(error));
   if (ordinal < 0 || ordinal >= count) {
     return not_found("CUDA device " + std::to_string(ordinal) + " of " + std::to_string(count));
   }

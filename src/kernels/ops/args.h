@@ -190,7 +190,7 @@ struct HeadArgs {
   Norm norm{};
   const PackedWeight* weight = nullptr;  // [vocab, H]
   float* workspace = nullptr;            // [M, H]
-  float* out = nullptr;                  // [M, vocab]
+  float* out = nullptr;                  // [M, vocab]; null where draw() follows
 };
 
 }  // namespace gantry

@@ -18,6 +18,7 @@
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "kernels/ops/args.h"
+#include "kernels/ops/draw.h"
 #include "kernels/ops/memory_space.h"
 #include "kernels/ops/packed_weight.h"
 
@@ -54,21 +55,25 @@ struct ScratchSpec {
   int64_t logit_rows_max = 0;  // rows of one head()
   int64_t vocab = 0;
   int64_t rope_pairs_max = 0;
+  int64_t slots = 0;  // of sequences whose tokens draw() draws; 0: it is not called
 };
 
 // What a step computes from, in the host's memory. A backend with a memory of its own copies it in begin_step();
 // its ops then read that copy, and args hold the same pointers.
 struct StepInputs {
-  std::span<const int32_t> ids{};
+  std::span<const int32_t> ids{};  // or last_drawn(slot)
   std::span<const Segment> segments{};
   std::span<const int32_t> logit_rows{};
   RopeRows rope{};
-  float* logits = nullptr;  // HeadArgs::out: filled once finish() returns
+  float* logits = nullptr;           // HeadArgs::out: filled once finish() returns
+  std::span<const DrawRow> draws{};  // one a row of logits, where draw() is called
   // Any step of as many rows, of this state and this cache, calls the same ops with the same args but for the
   // inputs above: the backend may record it.
   bool recordable = false;
   uint64_t cache = 0;  // KvStore::id()
 };
+
+inline constexpr int kStepsAhead = 2;
 
 struct Backend {
   std::string_view name;  // "reference", "generic", "avx2", "avx512", "cuda"
@@ -108,6 +113,15 @@ struct Backend {
   bool (*begin_step)(const OpContext&, const StepInputs&) = nullptr;
   // Waits for all work. kInternal: the device failed, and every later step will.
   Status (*finish)(const OpContext&) = nullptr;
+
+  // Null: tokens are drawn from the host's logits. Else draws them where the logits are, and steps may be handed over
+  // ahead: launch() instead of finish() returns at once, and collect() waits for the oldest step that was launched and
+  // gives what it drew, valid until the next begin_step(). At most kStepsAhead are in flight.
+  void (*draw)(const OpContext&, const DrawArgs&) = nullptr;
+  Status (*launch)(const OpContext&) = nullptr;
+  Result<std::span<const Drawn>> (*collect)(const OpContext&) = nullptr;
+  // Between steps; those that are in flight still have what the slot held before.
+  void (*start_slot)(const OpContext&, const SlotStart&) = nullptr;
   // Of the cache, where arithmetic is not all f32.
   DType kv_dtype = DType::kF16;
 };

@@ -56,13 +56,32 @@ void finish(const OpContext& context) {
   GANTRY_CHECK(status.ok()) << status.message();
 }
 
+void launch(const OpContext& context) {
+  const Status status = context.backend->launch(context);
+  GANTRY_CHECK(status.ok()) << status.message();
+}
+
+std::span<const Drawn> collect(const OpContext& context) {
+  const Result<std::span<const Drawn>> drawn = context.backend->collect(context);
+  GANTRY_CHECK(drawn.ok()) << drawn.status().message();
+  return *drawn;
+}
+
+void start_slot(const OpContext& context, const SlotStart& start) {
+  GANTRY_CHECK(start.slot >= 0 && start.biases.size() <= limits::kLogitBiasMax &&
+               start.end_tokens.size() <= kSlotEndTokensMax);
+  context.backend->start_slot(context, start);
+}
+
 void embed(const OpContext& context, const EmbedArgs& args) {
   check_context(context);
   GANTRY_CHECK(args.table.shape.rank() == 2 && args.table.data != nullptr);
   if (args.ids.empty()) return;
   GANTRY_CHECK(args.out != nullptr);
   for (const int32_t id : args.ids) {
-    GANTRY_CHECK(id >= 0 && id < args.table.shape[0]) << "token " << id << " of " << args.table.shape[0];
+    const bool last = id < 0 && context.backend->draw != nullptr;
+    GANTRY_CHECK(last || (id >= 0 && id < args.table.shape[0]))
+        << "token " << id << " of " << args.table.shape[0];
   }
   context.backend->embed(context, args);
 }
@@ -186,8 +205,19 @@ void head(const OpContext& context, const HeadArgs& args) {
   GANTRY_CHECK(args.weight != nullptr);
   check_weight(args.weight, args.weight->rows, args.weight->cols);
   if (args.rows.empty()) return;
-  GANTRY_CHECK(args.x != nullptr && args.workspace != nullptr && args.out != nullptr);
+  GANTRY_CHECK(args.x != nullptr && args.workspace != nullptr);
+  GANTRY_CHECK(args.out != nullptr || context.backend->draw != nullptr);
   context.backend->head(context, args);
+}
+
+void draw(const OpContext& context, const DrawArgs& args) {
+  check_context(context);
+  GANTRY_CHECK(context.backend->draw != nullptr && args.vocab > 0);
+  if (args.rows.empty()) return;
+  for (const DrawRow& row : args.rows) {
+    GANTRY_CHECK(row.score < args.vocab && row.logprobs <= limits::kTopLogprobsMax);
+  }
+  context.backend->draw(context, args);
 }
 
 }  // namespace gantry::ops

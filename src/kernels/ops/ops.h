@@ -10,6 +10,10 @@ namespace gantry::ops {
 bool begin_step(const OpContext& context, const StepInputs& inputs);
 // After them: what they wrote for the host is there. A device that fails does so for good, and ends the process.
 void finish(const OpContext& context);
+// Instead of finish(), of a backend that draws: Backend::launch, and Backend::collect for the oldest step.
+void launch(const OpContext& context);
+std::span<const Drawn> collect(const OpContext& context);
+void start_slot(const OpContext& context, const SlotStart& start);
 
 void embed(const OpContext& context, const EmbedArgs& args);
 void norm(const OpContext& context, const NormArgs& args);
@@ -21,5 +25,6 @@ void mla_attend(const OpContext& context, const MlaAttendArgs& args);
 void mlp(const OpContext& context, const MlpArgs& args);
 void moe(const OpContext& context, const MoeArgs& args);
 void head(const OpContext& context, const HeadArgs& args);
+void draw(const OpContext& context, const DrawArgs& args);
 
 }  // namespace gantry::ops

@@ -2,6 +2,7 @@
 
 #include "kernels/ops/scratch.h"
 #include "kernels/reference/attention.h"
+#include "kernels/reference/draw.h"
 #include "kernels/reference/kv.h"
 #include "kernels/reference/moe.h"
 
@@ -25,6 +26,13 @@ constexpr Backend kBackend = {
     .mlp = mlp,
     .moe = moe,
     .head = head,
+    .create_state = create_state,
+    .begin_step = begin_step,
+    .finish = finish,
+    .draw = draw,
+    .launch = launch,
+    .collect = collect,
+    .start_slot = start_slot,
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // embed, norm, norm_linear, qkv_project, mlp and head.
 #include "kernels/ops/scratch.h"
 #include "kernels/reference/backend.h"
+#include "kernels/reference/draw.h"
 #include "kernels/reference/kv.h"
 #include "kernels/reference/primitives.h"
 #include "tensor/convert.h"
@@ -9,9 +10,10 @@ namespace gantry::reference {
 
 void embed(const OpContext& context, const EmbedArgs& args) {
   const int64_t hidden = args.table.shape[1];
+  const auto id_of = [&](int32_t id) { return id >= 0 ? id : draw_state(context)->id(id); };
   context.pool->parallel_for(static_cast<int64_t>(args.ids.size()), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
-      dequantize(args.table, args.ids[static_cast<size_t>(r)] * hidden,
+      dequantize(args.table, id_of(args.ids[static_cast<size_t>(r)]) * hidden,
                  {args.out + r * hidden, static_cast<size_t>(hidden)});
     }
   });
@@ -88,7 +90,7 @@ void head(const OpContext& context, const HeadArgs& args) {
   Scratch scratch(context.scratch);
   float* row_scratch = scratch.take<float>(linear_scratch(*context.pool, hidden));
   linear(*context.pool, {args.workspace, rows, hidden}, *args.weight, 0, row_scratch,
-         {args.out, args.weight->rows, false});
+         {args.out != nullptr ? args.out : draw_state(context)->logits(), args.weight->rows, false});
 }
 
 }  // namespace gantry::reference
