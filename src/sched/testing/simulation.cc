@@ -127,7 +127,7 @@ void Simulation::cancel_some() {
     ++again.epoch;
     again.emitted = stream.received;
     for (const FinishReason f : stream.finish) again.finished.push_back(f != FinishReason::kNone);
-    if (stream.scored) again.params.prompt_logprobs = again.params.max_tokens > 0 ? -1 : 0;
+    if (stream.scores_committed) again.params.prompt_logprobs = again.params.max_tokens > 0 ? -1 : 0;
     if (std::find(again.finished.begin(), again.finished.end(), false) == again.finished.end()) return;
     stream.request.epoch = again.epoch;
     if (again.params.prompt_logprobs >= 0) stream.scored = false;
@@ -147,7 +147,7 @@ void Simulation::take_frame() {
   for (const PromptLogprobs& prompt : frame_.prompts) {
     Stream& stream = streams_.at(prompt.request.value);
     if (stream.scored || prompt.epoch != stream.request.epoch) fail("prompt logprobs come twice");
-    stream.scored = true;
+    stream.scored = stream.scores_committed = true;
     if (prompt.tokens.size() + 1 != stream.request.prompt.size()) fail("prompt logprobs are incomplete");
     for (size_t i = 0; i < prompt.tokens.size(); ++i) {
       const bool right = prompt.tokens[i].id == stream.request.prompt[i + 1] &&
@@ -216,7 +216,7 @@ std::string Simulation::run(const Fault& fault) {
     }
     const bool all_cancelled = std::all_of(stream.finish.begin(), stream.finish.end(),
                                            [](FinishReason f) { return f == FinishReason::kCancelled; });
-    if (stream.request.params.prompt_logprobs >= 0 && !stream.scored && !all_cancelled) {
+    if (stream.request.params.prompt_logprobs >= 0 && !stream.scores_committed && !all_cancelled) {
       fail(fmt::format("request {} gets no prompt logprobs", id));
     }
   }

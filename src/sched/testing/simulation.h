@@ -58,7 +58,8 @@ class Simulation {
     std::vector<std::vector<TokenId>> received;
     std::vector<FinishReason> finish;
     bool cancelled = false;
-    bool scored = false;
+    bool scored = false;            // the newest epoch's prompt logprobs came
+    bool scores_committed = false;  // some epoch's did: what the client needs
   };
 
   // Of a block.
