@@ -1,6 +1,7 @@
 #include "cli/command_line.h"
 
 #include <array>
+#include <cctype>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -26,6 +27,15 @@ std::vector<std::string> normalize_arguments(int argc, const char* const* argv) 
     arguments.push_back(std::move(argument));
   }
   return arguments;
+}
+
+std::string variable_of(const std::string& flag) {
+  std::string variable = "GANTRY_";
+  for (const char c : flag.substr(0, flag.find(','))) {
+    if (c == '-' && variable == "GANTRY_") continue;
+    variable += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  }
+  return variable;
 }
 
 void drop_service_variables() {

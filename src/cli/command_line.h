@@ -15,15 +15,18 @@ std::vector<std::string> normalize_arguments(int argc, const char* const* argv);
 // udp://...
 void drop_service_variables();
 
+// "--max-num-seqs" → "GANTRY_MAX_NUM_SEQS"
+std::string variable_of(const std::string& flag);
+
 // Adds `--name` with its environment variable GANTRY_NAME (dashes become underscores), help and default.
 template <typename T>
 CLI::Option* add_flag(CLI::App& app, const std::string& name, T& value, const std::string& help) {
-  std::string variable = "GANTRY_";
-  for (const char c : name.substr(0, name.find(','))) {
-    if (c == '-' && variable == "GANTRY_") continue;
-    variable += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  }
-  return app.add_option(name, value, help)->envname(variable)->capture_default_str();
+  return app.add_option(name, value, help)->envname(variable_of(name))->capture_default_str();
+}
+
+// The same without a value: off unless it is given. default_str is what engine_arguments() hands on.
+inline CLI::Option* add_switch(CLI::App& app, const std::string& name, bool& value, const std::string& help) {
+  return app.add_flag(name, value, help)->envname(variable_of(name))->default_str(value ? "true" : "");
 }
 
 }  // namespace gantry::cli

@@ -34,6 +34,31 @@ SamplingDefaults sampling_defaults(const nlohmann::json& generation_config) {
   return defaults;
 }
 
+// What the flags ask of the weights and the device.
+Status check_compute(const WeightSource& source, const ServeOptions& options, const Backend& backend) {
+  bool fp8 = false;
+  for (const WeightInfo& info : source.weights()) {
+    if (options.dtype == "bfloat16" && is_quantized(info.view.dtype)) {
+      return unimplemented(
+          source.path() + ": weights of " + std::string(to_string(info.view.dtype)) +
+              " are computed with int8 activations or in float32: --dtype must be auto or float32",
+          "--dtype");
+    }
+    fp8 |= info.view.dtype == DType::kF8E4M3;
+  }
+  if (!options.fp8_activations) return {};
+  if (!fp8) {
+    return invalid_argument(source.path() + ": has no FP8 weights, which --fp8-activations is about",
+                            "--fp8-activations");
+  }
+  if (backend.memory != nullptr) {
+    return unimplemented(
+        "--fp8-activations is for the CPU: a GPU rounds the activations of wide FP8 weights without it",
+        "--fp8-activations");
+  }
+  return {};
+}
+
 }  // namespace
 
 int usable_cores() {
@@ -60,13 +85,14 @@ Result<std::unique_ptr<ReplicaClient>> start_replica(const WeightSource& source,
                                                      const ServeOptions& options, uint64_t kv_cache_bytes,
                                                      const ComputeResources& resources,
                                                      const OnProgress& on_progress) {
+  GANTRY_RETURN_IF_ERROR(check_compute(source, options, *resources.backend));
   GANTRY_ASSIGN_OR_RETURN(const GroupHosts hosts, group_hosts(options));
   ReplicaOptions replica{
       .model_id = model_id,
       .backend = resources.backend,
       .pool = resources.pool,
       .pool_turn = resources.pool_turn,
-      .compute = options.dtype == "float32" ? Compute::kF32 : Compute::kAuto,
+      .compute = compute_of(options),
       .ranks = {options.tensor_parallel_size, options.pipeline_parallel_size, options.expert_parallel},
       .followers = {.command = {"/proc/self/exe", "rank", "--parent=" + std::to_string(getpid())},
                     .load_format = options.load_format,

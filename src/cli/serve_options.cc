@@ -23,9 +23,13 @@ void add_engine_flags(CLI::App& app, ServeOptions& o) {
                  "Folders with config.json and safetensors, .gguf files, ORG/NAME of the hub, r1-tiny (the "
                  "default) or smollm2");
   add_flag(app, "--revision", o.revision, "Branch, tag or commit of models of the hub; default main");
-  add_flag(app, "--dtype", o.dtype,
-           "auto (the fast path of the weights' format), float32 (exact parity mode)")
-      ->check(CLI::IsMember({"auto", "float32"}));
+  add_flag(
+      app, "--dtype", o.dtype,
+      "auto (the fast path of the weights' format), bfloat16 (the same, of BF16 and FP8 weights), float32 "
+      "(exact parity mode)")
+      ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));
+  add_switch(app, "--fp8-activations", o.fp8_activations,
+             "FP8 weights by DeepSeek's recipe, with activations rounded to FP8 too; all else in float32");
   add_flag(app, "--load-format", o.load_format,
            "auto, safetensors, gguf; dummy: random weights of config.json's shapes, without files")
       ->check(CLI::IsMember({"auto", "safetensors", "gguf", "dummy"}));
@@ -34,9 +38,8 @@ void add_engine_flags(CLI::App& app, ServeOptions& o) {
   add_flag(app, "--threads", o.threads, "Compute threads; 0: one per core this process may use");
   add_flag(app, "--tensor-parallel-size", o.tensor_parallel_size, "Ranks that split each layer (-tp)");
   add_flag(app, "--pipeline-parallel-size", o.pipeline_parallel_size, "Stages that split the layers (-pp)");
-  app.add_flag("--enable-expert-parallel", o.expert_parallel,
-               "Routed experts whole, spread over the tensor parallel ranks, instead of a slice of each")
-      ->default_str(o.expert_parallel ? "true" : "");  // for engine_arguments()
+  add_switch(app, "--enable-expert-parallel", o.expert_parallel,
+             "Routed experts whole, spread over the tensor parallel ranks, instead of a slice of each");
   add_flag(app, "--placement", o.placement,
            "local: the ranks on this host; env: on the hosts that torchrun's, Slurm's, MPI's or a "
            "LeaderWorkerSet's "
@@ -99,6 +102,11 @@ void add_serve_flags(CLI::App& app, ServeOptions& o) {
 Status validate(const ServeOptions& o) {
   GANTRY_RETURN_IF_ERROR(check_range("--port", o.port, 0, 65535));
   GANTRY_RETURN_IF_ERROR(check_range("--threads", o.threads, 0, 1024));
+  if (o.fp8_activations && o.dtype != "auto") {
+    return invalid_argument(
+        "--fp8-activations is a way to compute of its own: --dtype must be auto, not " + o.dtype,
+        "--fp8-activations");
+  }
   GANTRY_RETURN_IF_ERROR(check_range("--max-num-seqs", o.max_num_seqs, 1, 4096));
   GANTRY_RETURN_IF_ERROR(check_range("--max-model-len", o.max_model_len, 0, 16 << 20));
   GANTRY_RETURN_IF_ERROR(check_range("--max-num-batched-tokens", o.max_num_batched_tokens, 1, 1 << 20));
@@ -158,6 +166,10 @@ Status validate(const ServeOptions& o) {
     return invalid_argument("--shutdown-timeout must be 0 to 86400 seconds", "--shutdown-timeout");
   }
   return {};
+}
+
+Compute compute_of(const ServeOptions& o) {
+  return o.fp8_activations ? Compute::kF8 : o.dtype == "float32" ? Compute::kF32 : Compute::kAuto;
 }
 
 bool uses_workers(const ServeOptions& o) {

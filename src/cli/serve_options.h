@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/status.h"
 #include "cli/model_name.h"
+#include "kernels/ops/packed_weight.h"
 
 namespace gantry::cli {
 
@@ -20,6 +21,7 @@ struct ServeOptions {
   int port = 8000;
   std::vector<std::string> api_keys;
   std::string dtype = "auto";
+  bool fp8_activations = false;
   std::string load_format = "auto";
   std::string device = "auto";
   int threads = 0;                      // 0: one per core that the process may use
@@ -59,6 +61,8 @@ inline int ranks_of(const ServeOptions& options) {
 }
 // Ranges, and combinations that are not supported; the error names the flag and what would be right.
 Status validate(const ServeOptions& options);
+// How weights are computed with.
+Compute compute_of(const ServeOptions& options);
 bool uses_workers(const ServeOptions& options);
 // The engine's flags with these values: what add_engine_flags() reads back as they are, but for the models.
 std::vector<std::string> engine_arguments(const ServeOptions& options);

@@ -39,6 +39,11 @@ TEST(ServeOptions, ErrorsNameTheFlag) {
               o.pipeline_parallel_size = 9;
             }),
             "--pipeline-parallel-size");
+  EXPECT_EQ(param([](auto& o) {
+              o.fp8_activations = true;
+              o.dtype = "float32";
+            }),
+            "--fp8-activations");
   EXPECT_EQ(param([](auto& o) { o.num_speculative_tokens = 4; }), "--num-speculative-tokens");
   EXPECT_EQ(param([](auto& o) { o.max_num_batched_tokens = 8; }), "--max-num-batched-tokens");
   EXPECT_EQ(param([](auto& o) { o.gpu_memory_utilization = 1.5; }), "--gpu-memory-utilization");
@@ -50,6 +55,24 @@ TEST(ServeOptions, ErrorsNameTheFlag) {
   EXPECT_EQ(param([](auto& o) { o.served_model_names = {"a", "b"}; }), "--served-model-name");
 }
 
+TEST(ServeOptions, TheDtypeSaysHowToCompute) {
+  const auto compute = [](std::vector<std::string> flags) {
+    CLI::App app;
+    ServeOptions options;
+    add_engine_flags(app, options);
+    std::reverse(flags.begin(), flags.end());  // CLI11 takes them from the back
+    app.parse(flags);
+    EXPECT_TRUE(validate(options).ok());
+    return compute_of(options);
+  };
+  EXPECT_EQ(compute({"--model", "m"}), Compute::kAuto);
+  EXPECT_EQ(compute({"--model", "m", "--dtype", "auto"}), Compute::kAuto);
+  EXPECT_EQ(compute({"--model", "m", "--dtype", "bfloat16"}), Compute::kAuto);
+  EXPECT_EQ(compute({"--model", "m", "--dtype", "float32"}), Compute::kF32);
+  EXPECT_EQ(compute({"--model", "m", "--fp8-activations"}), Compute::kF8);
+  EXPECT_THROW(compute({"--model", "m", "--dtype", "float16"}), CLI::ValidationError);
+}
+
 TEST(ServeOptions, AWorkerReadsTheSameEngineFlags) {
   ServeOptions options;
   options.models = {"a", "b"};
@@ -58,6 +81,7 @@ TEST(ServeOptions, AWorkerReadsTheSameEngineFlags) {
   options.max_queue_wait_s = 2.5;
   options.kv_cache_memory = "3M";
   options.num_speculative_tokens = 2;
+  options.fp8_activations = true;
   std::vector<std::string> arguments = engine_arguments(options);
   ServeOptions read;
   CLI::App app;
@@ -69,6 +93,8 @@ TEST(ServeOptions, AWorkerReadsTheSameEngineFlags) {
   EXPECT_EQ(read.max_queue_wait_s, 2.5);
   EXPECT_EQ(read.kv_cache_memory, "3M");
   EXPECT_EQ(read.num_speculative_tokens, 2);
+  EXPECT_TRUE(read.fp8_activations);
+  EXPECT_FALSE(read.expert_parallel);
   EXPECT_EQ(engine_arguments(read), engine_arguments(options));
   EXPECT_EQ(read.models, ServeOptions().models);  // named apart
 }
