@@ -143,7 +143,7 @@ Result<LoadOptions> load_options(const WeightSource& source, const ReplicaOption
   load.backend = options.backend;
   load.pool = options.pool;
   load.compute = options.compute;
-  load.kv_dtype = options.compute == Compute::kF32 ? DType::kF32 : options.backend->kv_dtype;
+  load.kv_dtype = options.compute == Compute::kAuto ? options.backend->kv_dtype : DType::kF32;
   load.rows_max = rows_of(options);
   load.logit_rows_max = logit_rows_of(options);
   load.context_max =
@@ -175,6 +175,29 @@ KvDemand kv_demand(const Model& model, const ReplicaOptions& options, uint64_t f
     demand.memory_used_bytes = resident_memory().now;  // activations too
   }
   return demand;
+}
+
+// The model as loading would make it, its memory untouched. Of the host: a device has no memory to reserve twice.
+Result<std::unique_ptr<Model>> load_sizes(const WeightSource& source, LoadOptions load) {
+  load.sizes_only = true;
+  load.on_progress = nullptr;
+  return load_model(source, load);
+}
+
+// size_kv_cache()'s error before weights are read, which can take an hour.
+Status check_cache_fits(const WeightSource& source, const ReplicaOptions& options, LoadOptions load) {
+  if (options.backend->memory != nullptr) return {};
+  uint64_t block_bytes = 0;
+  load.ranks.sizes = options.ranks;
+  for (load.ranks.rank = options.ranks.ranks() - 1; load.ranks.rank > 0; --load.ranks.rank) {
+    GANTRY_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, load_sizes(source, load));
+    block_bytes =
+        std::max(block_bytes, KvStore::block_bytes(*options.backend, model->kv_layouts(), model->kv_tail()));
+  }
+  GANTRY_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, load_sizes(source, load));
+  KvDemand demand = kv_demand(*model, options, block_bytes);
+  demand.memory_used_bytes += model->resident_weight_bytes() + model->activation_bytes();
+  return size_kv_cache(demand).status();
 }
 
 Result<std::unique_ptr<ReplicaClient>> start_replica(std::unique_ptr<WorkerGroup> group,
@@ -233,6 +256,9 @@ Result<std::unique_ptr<ReplicaClient>> start_local_replica(const WeightSource& s
   std::unique_ptr<WorkerGroup> group;
   if (options.ranks.ranks() > 1) {
     GANTRY_RETURN_IF_ERROR(check_ranks(source, *options.backend, options.ranks));
+  }
+  GANTRY_RETURN_IF_ERROR(check_cache_fits(source, options, load));
+  if (options.ranks.ranks() > 1) {
     GANTRY_ASSIGN_OR_RETURN(group, start_followers(source, options, load));
     load.ranks = group->ranks();
   }
@@ -242,10 +268,8 @@ Result<std::unique_ptr<ReplicaClient>> start_local_replica(const WeightSource& s
 
 Result<ReplicaMemory> plan_replica_memory(const WeightSource& source, const ReplicaOptions& options) {
   GANTRY_RETURN_IF_ERROR(check_options(options));
-  GANTRY_ASSIGN_OR_RETURN(LoadOptions load, load_options(source, options));
-  load.sizes_only = true;
-  load.on_progress = nullptr;
-  GANTRY_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, load_model(source, load));
+  GANTRY_ASSIGN_OR_RETURN(const LoadOptions load, load_options(source, options));
+  GANTRY_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, load_sizes(source, load));
   const KvDemand demand = kv_demand(*model, options);
   GANTRY_ASSIGN_OR_RETURN(const KvSize size, size_kv_cache(demand));
   return ReplicaMemory{.weights = model->resident_weight_bytes(),

@@ -54,7 +54,7 @@ struct ReplicaOptions {
 
 // Loads the weights and starts the loop. The source outlives the replica. Destroying it cancels what runs.
 // Errors: load_model()'s, of a follower with its rank; an option out of range (param() names it); a KV cache that cannot hold one request
-// of max_model_len, saying what would fit.
+// of max_model_len, saying what would fit (on the CPU before any weight is read).
 Result<std::unique_ptr<ReplicaClient>> start_local_replica(const WeightSource& source,
                                                            ReplicaOptions options);
 // The same with a model at hand, loaded for these options: rows_max and logit_rows_max as below, context_max of at
