@@ -1,5 +1,6 @@
 """Greedy tokens and logits of small random checkpoints, as transformers computes them in float32 on a CPU: what
-model_parity_test compares Gantry with. Also rope.json: inverse frequencies and factors of rotary scalings.
+model_parity_test compares Gantry with. Also rope.json: inverse frequencies and factors of rotary scalings; and layers/:
+single layers under DeepSeek's recipe of quantised activations (recipe_layers_test).
 
     python make_goldens.py [CASE ...]      writes goldens/*.json beside this file
 
@@ -340,6 +341,54 @@ def make_case(name: str, config: dict) -> None:
                  "prompts": prompts})
 
 
+LAYER_ROWS = 600  # inputs of one layer
+LAYER_ROWS_KEPT = 8  # of its outputs, the last among them
+# Of a kept row, between the last expert or group that the gate takes and the first that it leaves: nearer ones may change
+# places where sums are ordered otherwise, and all of a row's output with them.
+GATE_GAP = 5e-3
+
+
+def gate_gap(layer, x) -> torch.Tensor:
+    """Of each row x [rows, hidden] of a mixture's input."""
+    gate = layer.mlp.gate
+    scores = torch.sigmoid(x @ gate.weight.float().T) + gate.e_score_correction_bias
+    groups = scores.unflatten(-1, (gate.num_group, -1))
+    best = groups.topk(2, -1).values.sum(-1).sort(-1, descending=True)
+    gap = torch.full(x.shape[:1], torch.inf)
+    if gate.topk_group < gate.num_group:
+        gap = best.values[:, gate.topk_group - 1] - best.values[:, gate.topk_group]
+    taken = torch.zeros_like(groups[..., 0], dtype=bool).scatter(1, best.indices[:, :gate.topk_group], True)
+    allowed = groups.masked_fill(~taken[..., None], -torch.inf).flatten(1).sort(-1, descending=True).values
+    return torch.minimum(gap, allowed[:, gate.top_k - 1] - allowed[:, gate.top_k])
+
+
+@torch.no_grad()
+def make_recipe_layers(name: str, config: dict) -> None:
+    """Each layer alone, with quantised activations: outputs of random inputs in [-1, 1), normed to root mean square 1.
+    Through a whole model the recipe's roundings tip each other, and no two float32 programs agree."""
+    seed = 1
+    model = load(config, seed)
+    positions = torch.arange(LAYER_ROWS)[None]
+    mask = torch.full((1, 1, LAYER_ROWS, LAYER_ROWS), -torch.inf).triu(1)
+    layers = []
+    for i, layer in enumerate(model.model.layers):
+        flat = random_checkpoint.uniform(f"recipe_layers.{i}", seed, LAYER_ROWS * config["hidden_size"])
+        x = torch.from_numpy(flat).reshape(1, LAYER_ROWS, -1)
+        rotary = model.model.rotary_emb(x, positions)
+        seen = []
+        hook = layer.mlp.register_forward_pre_hook(lambda _, args: seen.append(args[0][0]))
+        with QuantizedActivations(model, config):
+            out = layer(x, attention_mask=mask, position_ids=positions, position_embeddings=rotary)[0]
+        hook.remove()
+        gap = gate_gap(layer, seen[0]) if hasattr(layer.mlp, "gate") else torch.full((LAYER_ROWS,), torch.inf)
+        safe = [row for row in range(LAYER_ROWS) if gap[row] >= GATE_GAP]
+        kept = [safe[round(k * (len(safe) - 1) / (LAYER_ROWS_KEPT - 1))] for k in range(LAYER_ROWS_KEPT)]
+        normed = torch.nn.functional.rms_norm(out, out.shape[-1:], None, config["rms_norm_eps"])
+        layers.append({"rows": kept, "outputs": [[round(float(v), 5) for v in normed[row]] for row in kept]})
+    write(f"layers/{name}", {"made_with": versions(), "seed": seed, "config": config, "inputs": LAYER_ROWS,
+                             "layers": layers})
+
+
 def make_ropes() -> None:
     ropes = []
     for name, (dim, parameters, max_position) in ROPES.items():
@@ -361,6 +410,13 @@ def versions() -> dict:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    wanted = sys.argv[1:] or [*CASES, "rope"]
+    wanted = sys.argv[1:] or [*CASES, "rope", "layers"]
     for case in wanted:
-        make_ropes() if case == "rope" else make_case(case, CASES[case])
+        if case == "rope":
+            make_ropes()
+        elif case == "layers":
+            for name, config in CASES.items():
+                if "quantization_config" in config:
+                    make_recipe_layers(name, config)
+        else:
+            make_case(case, CASES[case])
