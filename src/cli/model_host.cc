@@ -182,6 +182,15 @@ Status ModelHost::start_workers(const ResolvedModel& model, const ServeOptions& 
   return {};
 }
 
+Status ModelHost::restart_workers(const std::atomic<bool>& stop) {
+  if (workers_.empty()) {
+    return invalid_argument(id_ +
+                            " runs in the server's process: --worker-process on is needed to restart it");
+  }
+  for (const auto& worker : workers_) GANTRY_RETURN_IF_ERROR(worker->restart(stop));
+  return {};
+}
+
 ServedModel ModelHost::served() const {
   ServedModel served;
   served.id = id_;

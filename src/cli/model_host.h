@@ -1,6 +1,7 @@
 // Everything that one served model consists of, in the order it is built and destroyed.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -54,6 +55,9 @@ class ModelHost {
   static Result<std::unique_ptr<ModelHost>> load(const ResolvedModel& model, const ServeOptions& options,
                                                  uint64_t kv_cache_bytes, const ComputeResources& resources,
                                                  const OnProgress& on_progress);
+  // Restarts the workers one after the other; kInvalidArgument where there are none. Errors are
+  // RemoteReplica::restart()'s, and the workers after that one are left as they are.
+  Status restart_workers(const std::atomic<bool>& stop);
   // What the server serves; refers to this host.
   ServedModel served() const;
 

@@ -34,6 +34,7 @@ sigset_t block_signals() {
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGUSR1);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   return set;
 }
@@ -46,8 +47,8 @@ class Serve {
     const sigset_t signals = block_signals();
     if (const Status status = start(); !status.ok()) return fail(status);
     std::thread loader([this] { load_all(); });
-    int signal = 0;
-    sigwait(&signals, &signal);
+    for (int signal = 0; sigwait(&signals, &signal) == 0 && signal == SIGUSR1;) restart();
+    stopping_ = true;
     if (load_failed_.load()) {
       loader.join();
       server_->stop(std::chrono::seconds(0));
@@ -63,6 +64,7 @@ class Serve {
       std::_Exit(0);
     }
     loader.join();
+    if (restarter_.joinable()) restarter_.join();
     server_.reset();
     hosts_.clear();
     log::info(drained ? "stopped" : "stopped; streams over the time limit were cut off");
@@ -74,6 +76,21 @@ class Serve {
     ResolvedModel resolved;       // without a path while `hub` has not been fetched
     std::optional<HubModel> hub;  // of the hub: fetched before it is loaded
   };
+
+  // Workers one after the other, on a thread of its own.
+  void restart() {
+    if (!loaded_.load()) return log::warn("no restart: models are still being loaded");
+    if (restarting_.exchange(true)) return log::warn("no restart: one is under way");
+    if (restarter_.joinable()) restarter_.join();
+    restarter_ = std::thread([this] {
+      for (const auto& host : hosts_) {
+        const Status status = host->restart_workers(stopping_);
+        log::log(status.ok() ? log::level::info : log::level::err, "restart: {}",
+                 status.ok() ? "done" : status.message());
+      }
+      restarting_ = false;
+    });
+  }
 
   static int fail(const Status& status) {
     std::fprintf(stderr, "gantry serve: %s\n", status.message().c_str());
@@ -201,6 +218,9 @@ class Serve {
   std::unique_ptr<Server> server_;
   std::atomic<bool> loaded_{false};
   std::atomic<bool> load_failed_{false};
+  std::atomic<bool> restarting_{false};
+  std::atomic<bool> stopping_{false};
+  std::thread restarter_;
 };
 
 // The same command on every host: on host 0 it serves, on the others it is the host's agent.

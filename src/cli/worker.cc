@@ -38,7 +38,7 @@ class Worker {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != options_.front) return 1;  // it died before
     // A signal to the whole group, or by a service manager to every process, is the front's to act on.
-    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGPIPE}) std::signal(signal, SIG_IGN);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGUSR1}) std::signal(signal, SIG_IGN);
     fcntl(kParentSocket, F_SETFD, FD_CLOEXEC);
     init_log(options_.engine.log_level);
     spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %^%l%$ [" + label() + "] %v", spdlog::pattern_time_type::utc);

@@ -31,6 +31,12 @@ struct Stream {
   bool suspect() const { return blame >= limits::kBlameForTrial; }
 };
 
+// What a request that was running pays for the end of its replica.
+int blame_for(StatusCode cause) {
+  if (cause == StatusCode::kCancelled) return 0;
+  return cause == StatusCode::kInternal ? limits::kBlameForCrash : limits::kBlameForKill;
+}
+
 // A call of a stream's owner, made once no lock is held.
 using Call = std::function<void()>;
 
@@ -45,10 +51,7 @@ struct Front::Impl {
     void on_refused(RequestId request, uint32_t epoch, const Status& status) override {
       front.refuse(request, epoch, status);
     }
-    void on_lost(const Status& cause) override {
-      front.lose(*this,
-                 cause.code() == StatusCode::kInternal ? limits::kBlameForCrash : limits::kBlameForKill);
-    }
+    void on_lost(const Status& cause) override { front.lose(*this, blame_for(cause.code())); }
     void on_ready() override { front.welcome(*this); }
     void on_tick() override { front.expire(); }
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <utility>
 #include <variant>
@@ -53,6 +54,22 @@ RemoteReplica::~RemoteReplica() {
   wake();
   thread_.join();
   close(wake_fd_);
+}
+
+Status RemoteReplica::restart(const std::atomic<bool>& stop) {
+  std::unique_lock lock(mutex_);
+  // One that is being started is new enough.
+  const uint32_t before = ready_ ? state_.epoch : state_.epoch - 1;
+  if (ready_) restart_ = true;
+  wake();
+  while (!(state_.epoch > before && ready_)) {
+    if (stop) return Status(StatusCode::kCancelled, "the server is stopping");
+    if (state_.epoch > before + limits::kRestartTriesMax) {
+      return unavailable(fmt::format("{} does not come back: {}", options_.name, state_.cause));
+    }
+    started_.wait_for(lock, std::chrono::milliseconds(kTickMs));
+  }
+  return {};
 }
 
 void RemoteReplica::set_sink(FrameSink* sink) {
@@ -137,6 +154,11 @@ void RemoteReplica::run() {
       break;
     }
     lose(cause);
+    if (cause.code() == StatusCode::kCancelled) {
+      (*started)->hang_up();
+      reap(**started, int64_t{limits::kWorkerExitSecondsMax} * 1000 * kMs);
+      continue;
+    }
     if (started.ok()) reap(**started, 0);
     ++failures_;
     {
@@ -179,7 +201,11 @@ void RemoteReplica::reap(ChildProcess& worker, int64_t limit_ns) {
 }
 
 void RemoteReplica::lose(const Status& cause) {
-  log::error("{}: {}", options_.name, cause.message());
+  if (cause.code() == StatusCode::kCancelled) {
+    log::info("{}: {}", options_.name, cause.message());
+  } else {
+    log::error("{}: {}", options_.name, cause.message());
+  }
   {
     const std::lock_guard lock(mutex_);
     ready_ = false;
@@ -209,6 +235,8 @@ Status RemoteReplica::attend(ChildProcess& worker) {
   silent_ns_ = 0;
   int64_t looked_ns = monotonic_ns();
   while (!stop_) {
+    if (restart_.exchange(false) && worker_ready_)
+      return Status(StatusCode::kCancelled, "restarted as asked");
     GANTRY_RETURN_IF_ERROR(flush(worker));
     pollfd waits[] = {{worker.socket(), POLLIN, 0}, {worker.pidfd(), POLLIN, 0}, {wake_fd_, POLLIN, 0}};
     if (sent_ < sending_.size()) waits[0].events |= POLLOUT;

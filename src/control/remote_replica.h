@@ -42,6 +42,10 @@ class RemoteReplica : public ReplicaClient {
   // The worker ends within kWorkerExitSecondsMax, or is ended.
   ~RemoteReplica() override;
 
+  // Ends the worker and waits until its successor is ready: its streams go on elsewhere, or there (on_lost() with
+  // kCancelled). kUnavailable: kRestartTriesMax did not get ready, and why; more are tried. kCancelled once `stop` is set.
+  Status restart(const std::atomic<bool>& stop);
+
   void set_sink(FrameSink* sink) override;
   Status submit(GenerateRequest request) override;
   void cancel(RequestId request, int32_t choice) override;
@@ -86,6 +90,7 @@ class RemoteReplica : public ReplicaClient {
   const RemoteReplicaOptions options_;
   const int wake_fd_;
   std::atomic<bool> stop_{false};
+  std::atomic<bool> restart_{false};
 
   std::mutex sink_mutex_;  // held during a call of the sink
   FrameSink* sink_ = nullptr;

@@ -217,6 +217,33 @@ TEST_F(RemoteReplicaTest, CountersGoOnOverARestart) {
   generated(6);
 }
 
+TEST_F(RemoteReplicaTest, RestartsWhenAsked) {
+  start(options());
+  const int64_t pid = replica->state().pid;
+  ASSERT_TRUE(replica->submit(request(1, fake_worker::kNoEnd)).ok());
+  recorder.wait_for_tokens(1, 3);
+  const std::atomic<bool> stop{false};
+  ASSERT_TRUE(replica->restart(stop).ok());
+  recorder.wait_for(recorder.lost, 1);
+  EXPECT_EQ(recorder.cause, "restarted as asked");
+  expect_replaced(pid);
+  const std::atomic<bool> stopped{true};
+  EXPECT_EQ(replica->restart(stopped).code(), StatusCode::kCancelled);
+}
+
+TEST_F(RemoteReplicaTest, ARestartThatFailsSaysWhy) {
+  const std::filesystem::path file =
+      std::filesystem::temp_directory_path() / ("gantry_worker_once_" + std::to_string(getpid()));
+  start(options({"serve once", file}));
+  const std::atomic<bool> stop{false};
+  const Status status = replica->restart(stop);
+  std::filesystem::remove(file);
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+  EXPECT_THAT(status.message(), HasSubstr("fake-0 does not come back: the worker"));
+  EXPECT_THAT(status.message(), HasSubstr("exited with 3"));
+  recorder.wait_for(recorder.ready, 1);  // and still it is tried
+}
+
 TEST(RemoteReplica, AFailedStartGivesTheReason) {
   const auto refused = RemoteReplica::start(options({"refuse"}));
   EXPECT_EQ(refused.status().code(), StatusCode::kNotFound);

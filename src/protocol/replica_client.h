@@ -138,7 +138,8 @@ class FrameSink {
   // Only of a replica in a process of its own. submit() took the request, and the replica does not: submit()'s errors.
   virtual void on_refused(RequestId /*request*/, uint32_t /*epoch*/, const Status& /*status*/) {}
   // It knows no request any more; what is submitted before on_ready() is lost. kInternal: it crashed, a step of it hung, or
-  // it sent what it must not; kUnavailable: it was killed or stopped, perhaps from outside.
+  // it sent what it must not; kUnavailable: it was killed or stopped, perhaps from outside; kCancelled: it is restarted on
+  // purpose.
   virtual void on_lost(const Status& /*cause*/) {}
   // It takes requests again.
   virtual void on_ready() {}

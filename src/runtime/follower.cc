@@ -195,7 +195,7 @@ Status run_follower(pid_t parent, const OpenSource& open) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) return unavailable("the process that started this rank has ended");
   // A signal to the whole group, or by a service manager to every process, is rank 0's to act on.
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGPIPE}) std::signal(signal, SIG_IGN);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGUSR1}) std::signal(signal, SIG_IGN);
   fcntl(kParentSocket, F_SETFD, FD_CLOEXEC);
   RankLink link(kParentSocket);
   Follower follower(open, link);

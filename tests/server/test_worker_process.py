@@ -114,6 +114,55 @@ def test_ready_needs_a_token_of_the_new_worker(server):
     assert worker(server)["state"] == "ready"
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_restart_in_turn_fails_no_request(replicas):
+    """SIGUSR1 restarts every worker, one after the other; with two of them the model is never away."""
+    server = Gantry("-dp", str(replicas), *WORKERS, model="r1-tiny")
+    try:
+        twin = generate(server).json()["choices"]
+        before = health(server)["models"][0]["replicas"]
+        done, wrong, ready = threading.Event(), [], []
+
+        def ask():
+            while not done.is_set():
+                answer = generate(server)
+                if answer.status != 200 or answer.json()["choices"] != twin:
+                    wrong.append(answer.text)
+
+        def watch():
+            while not done.is_set():
+                model = health(server)["models"][0]
+                ready.append(sum(replica["state"] == "ready" for replica in model["replicas"]))
+        threads = [threading.Thread(target=ask) for _ in range(4)] + [threading.Thread(target=watch)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: server.metrics()["gantry_num_requests_running"] > 0, what="running requests")
+        server.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: all(r["restarts"] == 1 and r["state"] == "ready" for r in health(server)["models"][0]["replicas"]),
+                   what="the restart of every replica")
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert not wrong, wrong[0]
+        assert min(ready) >= replicas - 1
+        after = health(server)["models"][0]["replicas"]
+        assert {r["cause"] for r in after} == {"restarted as asked"}
+        assert not {r["ranks"][0]["pid"] for r in after} & {r["ranks"][0]["pid"] for r in before}
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_restart_needs_workers(tmp_path):
+    with (tmp_path / "log").open("w") as log:
+        server = Gantry("--worker-process", "off", model="r1-tiny", stderr=log)
+    try:
+        server.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: "--worker-process on is needed to restart it" in (tmp_path / "log").read_text(), what="a line that says so")
+        assert generate(server).status == 200
+    finally:
+        assert server.stop() == 0
+
+
 def status_of(server, *flags):
     return subprocess.run([os.environ["GANTRY_BIN"], "status", "--url", server.url, *flags], capture_output=True, text=True, timeout=300)
 

@@ -96,6 +96,10 @@ int main(int argc, char** argv) {
       std::abort();
     }
   }
+  if (behaviour == "serve once") {
+    if (access(argv[2], F_OK) == 0) return 3;
+    if (std::FILE* file = std::fopen(argv[2], "w")) std::fclose(file);
+  }
   if (behaviour == "load") {
     send_message(ReplicaLoading{1, 2});
     send_message(ReplicaLoading{2, 2});
