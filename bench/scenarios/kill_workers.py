@@ -154,7 +154,7 @@ class Killer:
     def strike(self, number, mean_seconds):
         time.sleep(self.draw.expovariate(1 / mean_seconds))
         victim = self.draw.choice(self.replicas())
-        pid = victim["ranks"][0]["pid"]
+        pid = self.draw.choice(victim["ranks"])["pid"]
         if pid == 0:
             return
         self.times[pid] = (time.time(), number)
@@ -169,9 +169,9 @@ class Killer:
         self.back.append(time.monotonic() - began)
 
     def detections(self, number):
-        """Seconds from the signal to the front's line about it, by its own clock."""
+        """Seconds from the signal to the line about it, the front's of a worker or the worker's of a rank, by their own clocks."""
         found = []
-        for stamp, pid in re.findall(r"(\S+)Z .*the worker \(pid (\d+)\)", self.log.read_text()):
+        for stamp, pid in re.findall(r"(\S+)Z .*(?:the worker \(pid|rank \d+ of \d+ \(process) (\d+)\)", self.log.read_text()):
             when, sent = self.times.get(int(pid), (0, None))
             if sent == number:
                 seen = datetime.datetime.fromisoformat(stamp).replace(tzinfo=datetime.timezone.utc).timestamp()
@@ -181,12 +181,12 @@ class Killer:
 
 def main():
     options = scenario.arguments(__doc__, kills=20, stops=2, streams=0, twins=60, clients=8, mean_seconds=0.5, replicas=1,
-                                 stall_seconds=3.0)
+                                 stall_seconds=3.0, tensor_parallel_size=1, pipeline_parallel_size=1)
     log = pathlib.Path(tempfile.mkstemp(prefix="gantry-kills-")[1])
     try:
         with log.open("w") as errors, scenario.Server(
                 options.model, "--worker-process", "on", "--data-parallel-size", str(options.replicas), "--max-queue-wait", "0",
-                errors=errors) as server:
+                "-tp", str(options.tensor_parallel_size), "-pp", str(options.pipeline_parallel_size), errors=errors) as server:
             port = int(server.url.rsplit(":", 1)[1])
             bodies = [make_body(seed, "") for seed in range(options.twins)]
             twins = [(request, ask(port, *request)) for request in bodies]
@@ -222,7 +222,9 @@ def main():
         if options.stall_seconds > 0:
             bounds["stall of a client's stream after a kill, p99, seconds"] = (figures["stall_p99_s"], options.stall_seconds, "<=")
         print(json.dumps(figures))
-        name = "kill_workers" if options.replicas == 1 else f"kill_workers_{options.replicas}_replicas"
+        ranks = options.tensor_parallel_size * options.pipeline_parallel_size
+        name = "kill_workers" + (f"_{options.replicas}_replicas" if options.replicas > 1 else "") + (
+            f"_{ranks}_ranks" if ranks > 1 else "")
         scenario.finish(name, options, bounds, figures)
     finally:
         log.unlink()

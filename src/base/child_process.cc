@@ -113,7 +113,8 @@ const std::optional<ChildProcess::End>& ChildProcess::end() {
     end_ = End{fmt::format("was killed by signal {} ({})", signal, name != nullptr ? name : "unknown"),
                signal != SIGKILL && signal != SIGTERM && signal != SIGINT && signal != SIGHUP};
   } else {
-    end_ = End{fmt::format("exited with {}", WEXITSTATUS(status)), true};
+    const int code = WEXITSTATUS(status);
+    end_ = End{fmt::format("exited with {}", code), code != kExitForLoss};
   }
   return end_;
 }

@@ -17,6 +17,9 @@ namespace gantry {
 inline constexpr int kParentSocket = 3;
 inline constexpr int kFirstInherited = 4;
 
+// A child's exit code for: what it needs was taken from it (EX_TEMPFAIL), by no fault of its own.
+inline constexpr int kExitForLoss = 75;
+
 // Ends with its parent where the child sets PR_SET_PDEATHSIG, which follows the thread that started it.
 class ChildProcess {
  public:
@@ -37,7 +40,7 @@ class ChildProcess {
   void hang_up();
   struct End {
     std::string how;       // for people: "was killed by signal 9 (Killed)", "exited with 1"
-    bool crashed = false;  // not by SIGKILL or another signal that comes from outside
+    bool crashed = false;  // not by SIGKILL or another signal that comes from outside, nor with kExitForLoss
   };
   // Empty while it runs.
   const std::optional<End>& end();

@@ -41,6 +41,15 @@ TEST(ChildProcess, OneThatIsKilledSaysSo) {
   EXPECT_FALSE(child->end()->crashed);
 }
 
+TEST(ChildProcess, OneThatLostWhatItNeedsHasNotCrashed) {
+  const auto child = ChildProcess::start({"/bin/sh", "-c", "exit " + std::to_string(kExitForLoss)}).value();
+  pollfd end{.fd = child->pidfd(), .events = POLLIN, .revents = 0};
+  poll(&end, 1, -1);
+  ASSERT_TRUE(child->end());
+  EXPECT_EQ(child->end()->how, "exited with 75");
+  EXPECT_FALSE(child->end()->crashed);
+}
+
 TEST(ChildProcess, OneThatCannotStartSaysWhy) {
   const auto child = ChildProcess::start({"/nowhere/gantry"});
   EXPECT_EQ(child.status().code(), StatusCode::kUnavailable);

@@ -72,9 +72,9 @@ class Session final : public RankEvents {
   Status on_message(int32_t rank, RankMessage message, std::string_view payload) override {
     return link_.send(HostMessage::kFromRank, encode(RankEnvelope{rank, message, payload}));
   }
-  Status on_end(int32_t rank, const std::string& how) override {
+  Status on_end(int32_t rank, const std::string& how, bool crashed) override {
     log::warn("rank {} ({}) {}", rank, local_->place(rank), how);
-    return link_.send(HostMessage::kRankEnded, encode(RankEnd{rank, how}));
+    return link_.send(HostMessage::kRankEnded, encode(RankEnd{rank, how, crashed}));
   }
 
   Status read() {
@@ -152,7 +152,7 @@ class Session final : public RankEvents {
     if (!options_.model.empty()) setup.model = options_.model;
     setup.address = address_;
     if (const Status started = local_->start(setup); !started.ok()) {
-      return link_.send(HostMessage::kRankEnded, encode(RankEnd{setup.rank, started.message()}));
+      return link_.send(HostMessage::kRankEnded, encode(RankEnd{setup.rank, started.message(), true}));
     }
     ranks_.push_back(setup.rank);
     log::info("rank {} of {} is {}", setup.rank, setup.sizes.ranks(), local_->place(setup.rank));

@@ -45,6 +45,7 @@ std::string encode(const RankEnd& end) {
   ByteWriter writer;
   writer(end.rank);
   writer(end.how);
+  writer(end.crashed);
   return writer.take();
 }
 
@@ -97,6 +98,7 @@ Result<RankEnd> decode_end(std::string_view bytes) {
   RankEnd end;
   reader(end.rank);
   reader(end.how);
+  reader(end.crashed);
   if (!reader.done()) return cut_short("report of an end");
   return end;
 }

@@ -49,6 +49,7 @@ struct RankEnvelope {
 struct RankEnd {
   int32_t rank = 0;
   std::string how;
+  bool crashed = false;
 };
 
 struct RankList {

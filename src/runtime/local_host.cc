@@ -118,7 +118,7 @@ Status LocalHost::take_end(Child& child, RankEvents& events) {
   poll(&end, 1, static_cast<int>(limits::kRankExitMax.count()));
   const std::optional<ChildProcess::End>& ended = child.process->end();
   child.ended = true;
-  return events.on_end(child.rank, ended ? ended->how : "closed its socket");
+  return events.on_end(child.rank, ended ? ended->how : "closed its socket", !ended || ended->crashed);
 }
 
 void LocalHost::abort(std::string_view reason) {

@@ -22,7 +22,8 @@ class RankEvents {
   // The payload is valid during the call.
   virtual Status on_message(int32_t rank, RankMessage message, std::string_view payload) = 0;
   // The process is gone, and its last words came before. `how` is for people: "was killed by signal 9 (Killed)".
-  virtual Status on_end(int32_t rank, const std::string& how) = 0;
+  // crashed: by a fault of its own, as ChildProcess::End has it.
+  virtual Status on_end(int32_t rank, const std::string& how, bool crashed) = 0;
 };
 
 // One thread, the group's watcher, calls all but what is marked. Processes may end with the thread that starts them.

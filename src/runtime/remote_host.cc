@@ -87,7 +87,7 @@ Status RemoteHost::take_message(const HostLink::Received& received, RankEvents& 
     case HostMessage::kRankEnded: {
       GANTRY_ASSIGN_OR_RETURN(const RankEnd end, decode_end(received.payload));
       GANTRY_RETURN_IF_ERROR(foreign_rank(end.rank));
-      return events.on_end(end.rank, end.how);
+      return events.on_end(end.rank, end.how, end.crashed);
     }
     case HostMessage::kPong: {
       GANTRY_ASSIGN_OR_RETURN(RankList stopped, decode_list(received.payload));

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/child_process.h"
 #include "base/log.h"
 #include "runtime/group_limits.h"
 #include "runtime/step_codec.h"
@@ -340,9 +341,10 @@ Status WorkerGroup::on_message(int32_t rank, RankMessage message, std::string_vi
   return {};
 }
 
-Status WorkerGroup::on_end(int32_t rank, const std::string& how) {
+Status WorkerGroup::on_end(int32_t rank, const std::string& how, bool crashed) {
   const Follower& ended = follower(rank);
-  return ended.gone ? Status() : unavailable(name(ended) + " " + how);
+  if (ended.gone) return {};
+  return Status(crashed ? StatusCode::kInternal : StatusCode::kUnavailable, name(ended) + " " + how);
 }
 
 bool WorkerGroup::failed() {
@@ -353,7 +355,9 @@ bool WorkerGroup::failed() {
 void WorkerGroup::fail(const Status& status) {
   if (ends_process_) {  // before anybody acts on it: no stream may end
     log::error("{}", status.message());
-    std::_Exit(1);  // the other ranks end with it
+    const bool taken =
+        status.code() == StatusCode::kUnavailable || status.code() == StatusCode::kDeadlineExceeded;
+    std::_Exit(taken ? kExitForLoss : 1);  // the other ranks end with it
   }
   {
     const std::lock_guard lock(mutex_);

@@ -96,7 +96,7 @@ class WorkerGroup : private RankEvents {
   bool hosts_missing() const;
   Status tick();
   Status on_message(int32_t rank, RankMessage message, std::string_view payload) override;
-  Status on_end(int32_t rank, const std::string& how) override;
+  Status on_end(int32_t rank, const std::string& how, bool crashed) override;
   // The first stands; the watcher ends the followers.
   void fail(const Status& status);
   void end_followers();
