@@ -175,6 +175,11 @@ TEST(ParallelLayout, SizesThatDoNotSplitAreRefusedWithThoseThatDo) {
   // An expert's 512 columns over 8 ranks are half blocks; whole experts are not cut, the shared one is.
   status = ParallelLayout::create(latent_model(), {128, 128}, {8, 1, false}).status();
   EXPECT_THAT(status.message(), HasSubstr("blocks of 128"));
+  // Twelve heads of 8 rows over 6 ranks are 16 columns of o_proj each, and 240 columns of the MLP 40.
+  status = ParallelLayout::create(grouped_model(), {1, 32}, {6, 1, false}).status();
+  EXPECT_THAT(status.message(),
+              HasSubstr("16 of its 96 columns of o_proj per rank cut the weights' blocks of 32"));
+  EXPECT_THAT(status.message(), HasSubstr("sizes that work: 1"));
   status = ParallelLayout::create(latent_model(), {128, 128}, {1, 6, false}).status();
   EXPECT_EQ(status.param(), "pipeline_parallel_size");
   status = ParallelLayout::create(grouped_model(), {}, {2, 1, true}).status();
