@@ -62,6 +62,7 @@ constexpr Published kPublished[] = {
     {"DeepSeek_R1", kDeepseekV3, "{}", 684'489'845'504},
     {"DeepSeek_R1_0528", kDeepseekV3, R"({"transformers_version": "4.46.3"})", 684'489'845'504},
     {"DeepSeek_V3", kDeepseekV3, R"({"transformers_version": "4.33.1"})", 684'489'845'504},
+    {"DeepSeek_V3_0324", kDeepseekV3, R"({"transformers_version": "4.46.3"})", 684'489'845'504},
     {"DeepSeek_V3_1", kDeepseekV3,
      R"({"quantization_config": {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8",
                                  "scale_fmt": "ue8m0", "weight_block_size": [128, 128]},
