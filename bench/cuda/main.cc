@@ -1,7 +1,7 @@
 // Checks of the sm90 kernels against kernels/reference, and their times beside the floors:
 //   gantry_bench_cuda [--check] [--time] [--sweep] [--only NAME] [--json FILE] [--note TEXT]
 // With neither --check nor --time: both. TEXT (date, commit) goes into the file. NAME: decode_gemm, experts,
-// mla_decode, layer, elementwise.
+// mla_decode, prefill_gemm, mla_prefill, prefill_layer, layer, elementwise.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -24,6 +24,9 @@ constexpr Suite kSuites[] = {
     {"decode_gemm", check_decode_gemm, time_decode_gemm},
     {"experts", check_experts, [](Report& report, bool) { time_experts(report); }},
     {"mla_decode", check_mla_decode, time_mla_decode},
+    {"prefill_gemm", check_prefill_gemm, time_prefill_gemm},
+    {"mla_prefill", check_mla_prefill, [](Report& report, bool) { time_mla_prefill(report); }},
+    {"prefill_layer", check_prefill_layer, [](Report& report, bool) { time_prefill_layer(report); }},
     {"layer", check_layer, [](Report& report, bool) { time_layer(report); }},
     {"elementwise", check_elementwise, [](Report& report, bool) { time_elementwise(report); }},
 };

@@ -14,6 +14,15 @@ void time_experts(Report& report);
 void check_mla_decode(Report& report);
 void time_mla_decode(Report& report, bool sweep);
 
+void check_prefill_gemm(Report& report);
+void time_prefill_gemm(Report& report, bool sweep);
+
+void check_mla_prefill(Report& report);
+void time_mla_prefill(Report& report);
+
+void check_prefill_layer(Report& report);
+void time_prefill_layer(Report& report);
+
 void check_layer(Report& report);
 void time_layer(Report& report);
 

@@ -337,6 +337,7 @@ class MlaLayer {
                                  .latent = s_.latent,
                                  .value_dim = s_.value,
                                  .scale = 1.0f / std::sqrt(static_cast<float>(s_.latent + s_.rope)),
+                                 .w_uk = w_uk_.pack(context.backend()),
                                  .w_uv = w_uv_.pack(context.backend()),
                                  .segments = rows.segments,
                                  .kv = kv.view(),

@@ -327,6 +327,7 @@ class TestContext {
   static ScratchSpec spec(int threads) {
     return {.rows_max = 160,
             .width_max = 3072,
+            .hidden = 3072,
             .experts = 32,
             .experts_per_token = 8,
             .expert_width = 256,

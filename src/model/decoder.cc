@@ -46,6 +46,7 @@ Status Decoder::load_buffers(Loader& loader, std::initializer_list<ActivationWid
   for (const ActivationWidths& layer : layer_widths) widths.widen(layer);
   ScratchSpec scratch{.rows_max = options_.rows_max,
                       .width_max = loader.width_max(),
+                      .hidden = config_.hidden,
                       .heads = shard_.widths.heads,
                       .head_dim_max = config_.head_dim,
                       .context_max = options_.context_max,

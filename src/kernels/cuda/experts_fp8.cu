@@ -1,6 +1,8 @@
 #include "kernels/cuda/experts_fp8.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/sm90/expert_gemm_launch.h"
+#include "kernels/cuda/sm90/prefill_routing.h"
+#include "kernels/cuda/tile_gemm.h"
 
 namespace gantry::cuda {
 namespace {
@@ -101,6 +103,116 @@ Status run(State& state, Buffers& b, const MoeArgs& args, const sm90::ExpertShap
   return sm90::launch_combine({.y = b.y, .residual = out, .shape = s, .routing = b.routing}, stream);
 }
 
+// Of a turn of many rows.
+struct ManyBuffers {
+  float* logits;
+  QuantizedRows x, slots, h;
+  __nv_bfloat16* y;
+  int32_t* counts;
+  sm90::PrefillChunk* chunks;
+  int32_t* chunk_count;
+  int32_t* next_tiles;
+  sm90::Routing routing;
+};
+
+template <typename Take>
+void lay_out_many(const sm90::ExpertShape& s, ManyBuffers& b, const Take& take) {
+  const sm90::PrefillDispatchShape dispatch{s.tokens, s.experts, s.experts_per_token};
+  const int64_t slots = sm90::prefill_slots(dispatch), picks = int64_t{s.tokens} * s.experts_per_token,
+                groups = s.hidden / 128;
+  take(b.logits, int64_t{s.tokens} * s.experts);
+  take(b.x.codes, int64_t{s.tokens} * s.hidden);
+  take(b.x.scales, int64_t{s.tokens} * groups);
+  take(b.slots.scales, slots * groups);
+  take(b.h.codes, slots * s.intermediate);
+  take(b.h.scales, slots * s.intermediate / 128);
+  take(b.y, slots * s.hidden);
+  take(b.counts, sm90::prefill_count_words(dispatch));
+  take(b.chunks, sm90::prefill_chunks(dispatch));
+  take(b.chunk_count, 1);
+  take(b.next_tiles, 2);
+  take(b.routing.ids, picks);
+  take(b.routing.weights, picks);
+  take(b.routing.slot_of, picks);
+  take(b.routing.token_of, slots);
+  // The slots' rows are read before the first output is written over them.
+  b.slots.codes = reinterpret_cast<uint8_t*>(b.y);
+  b.x.scale_stride = s.tokens;
+  b.slots.scale_stride = b.h.scale_stride = slots;
+}
+
+Status run_many(State& state, const ManyBuffers& b, const MoeArgs& args, const sm90::ExpertShape& s,
+                const float* normed, float* out) {
+  const PackedWeight::Part& gate_up = args.gate_up->parts[0];
+  const PackedWeight::Part& down = args.down->parts[0];
+  const cudaStream_t stream = state.stream();
+  const auto slots = static_cast<int>(b.slots.scale_stride);
+  const int picks = s.tokens * s.experts_per_token;
+  GANTRY_RETURN_IF_ERROR(launch_quantize_rows({.x = normed,
+                                               .stride = s.hidden,
+                                               .index = nullptr,
+                                               .cols = s.hidden,
+                                               .weight = nullptr,
+                                               .eps = 0,
+                                               .out = b.x},
+                                              s.tokens, stream));
+  GANTRY_RETURN_IF_ERROR(launch_tile_gemm({.x = normed,
+                                           .x_stride = s.hidden,
+                                           .weight = args.gate_weight->parts[0].data,
+                                           .weight_stride = s.hidden,
+                                           .rows = s.tokens,
+                                           .n = s.experts,
+                                           .k = s.hidden,
+                                           .out = b.logits,
+                                           .out_stride = s.experts},
+                                          stream));
+  const Routing chosen{.ids = b.routing.ids, .weights = b.routing.weights};
+  GANTRY_RETURN_IF_ERROR(launch_gate({b.logits, args.gate_bias, args.gate, chosen}, s.tokens, stream));
+  GANTRY_RETURN_IF_ERROR(sm90::launch_prefill_dispatch({.shape = {s.tokens, s.experts, s.experts_per_token},
+                                                        .routing = b.routing,
+                                                        .counts = b.counts,
+                                                        .chunks = b.chunks,
+                                                        .chunk_count = b.chunk_count,
+                                                        .next_tiles = b.next_tiles},
+                                                       stream));
+  GANTRY_RETURN_IF_ERROR(sm90::launch_prefill_scatter({.shape = {s.tokens, s.experts, s.experts_per_token},
+                                                       .hidden = s.hidden,
+                                                       .x = b.x.codes,
+                                                       .x_scale = b.x.scales,
+                                                       .x_scale_stride = static_cast<int>(b.x.scale_stride),
+                                                       .slots = b.slots.codes,
+                                                       .slot_scale = b.slots.scales,
+                                                       .slot_scale_stride = slots,
+                                                       .slot_of = b.routing.slot_of},
+                                                      stream));
+  const auto plan = [&](const sm90::PrefillGemmShape& shape, const PackedWeight::Part& part,
+                        const QuantizedRows& x) -> Result<sm90::PrefillGemmArgs> {
+    GANTRY_ASSIGN_OR_RETURN(sm90::PrefillGemmArgs gemm,
+                            sm90::plan_prefill_gemm(shape, sm90::choose_prefill_gemm(shape, state.sm_count()),
+                                                    part.data, x.codes, slots));
+    gemm.weight_scale = part.scales;
+    gemm.x_scale = x.scales;
+    gemm.x_scale_stride = slots;
+    gemm.chunks = b.chunks;
+    gemm.chunk_count = b.chunk_count;
+    return gemm;
+  };
+  GANTRY_ASSIGN_OR_RETURN(sm90::PrefillGemmArgs up,
+                          plan({picks, 2 * s.intermediate, s.hidden, s.experts, true}, gate_up, b.slots));
+  up.next_tile = b.next_tiles;
+  up.codes = b.h.codes;
+  up.code_scale = b.h.scales;
+  up.code_scale_stride = slots;
+  GANTRY_RETURN_IF_ERROR(sm90::launch_prefill_gemm(up, state.sm_count(), stream));
+  GANTRY_ASSIGN_OR_RETURN(sm90::PrefillGemmArgs to_hidden,
+                          plan({picks, s.hidden, s.intermediate, s.experts, false}, down, b.h));
+  to_hidden.next_tile = b.next_tiles + 1;
+  to_hidden.out = b.y;
+  to_hidden.out_stride = s.hidden;
+  GANTRY_RETURN_IF_ERROR(sm90::launch_prefill_gemm(to_hidden, state.sm_count(), stream));
+  return sm90::launch_combine({.y = b.y, .residual = out, .shape = s, .routing = b.routing}, stream);
+}
+
 }  // namespace
 
 bool takes_fp8_experts(const MoeArgs& args) {
@@ -119,7 +231,7 @@ size_t fp8_experts_bytes(const ScratchSpec& spec) {
   if (spec.experts > kExpertsMax || spec.experts_per_token > kFp8PicksMax) return most;
   for (int64_t rows = 1; rows <= kFp8ExpertRows; rows *= 2) {
     const sm90::ExpertShape s =
-        shape_of(rows, spec.experts, spec.experts_per_token, spec.width_max / 128 * 128, spec.expert_width);
+        shape_of(rows, spec.experts, spec.experts_per_token, spec.hidden / 128 * 128, spec.expert_width);
     if (sm90::choose_expert_gemm(s).gate_up_tokens == 0) return most;
     size_t bytes = 0;
     Buffers buffers{};
@@ -128,18 +240,33 @@ size_t fp8_experts_bytes(const ScratchSpec& spec) {
     });
     most = most > bytes ? most : bytes;
   }
-  return most;
+  const int64_t many = spec.rows_max < kFp8ExpertRowsMany ? spec.rows_max : kFp8ExpertRowsMany;
+  if (many <= kFp8ExpertRows) return most;
+  size_t bytes = 0;
+  ManyBuffers buffers{};
+  lay_out_many(
+      shape_of(many, spec.experts, spec.experts_per_token, spec.hidden / 128 * 128, spec.expert_width),
+      buffers, [&](auto*& pointer, int64_t count) {
+        bytes += Scratch::size_of<std::remove_reference_t<decltype(*pointer)>>(count);
+      });
+  return most > bytes ? most : bytes;
 }
 
 void fp8_experts(State& state, Scratch scratch, const MoeArgs& args, const float* normed, int64_t rows,
                  float* out) {
   const sm90::ExpertShape s =
       shape_of(rows, args.gate.experts, args.gate.experts_per_token, args.hidden, args.down->cols);
-  Buffers buffers{};
-  lay_out(s, buffers, [&](auto*& pointer, int64_t count) {
+  const auto take = [&](auto*& pointer, int64_t count) {
     using T = std::remove_reference_t<decltype(*pointer)>;
     pointer = scratch.take<T>(count);
-  });
+  };
+  if (rows > kFp8ExpertRows) {
+    ManyBuffers many{};
+    lay_out_many(s, many, take);
+    return state.note(run_many(state, many, args, s, normed, out));
+  }
+  Buffers buffers{};
+  lay_out(s, buffers, take);
   buffers.x.scale_stride = kStride;
   state.note(run(state, buffers, args, s, normed, out));
 }

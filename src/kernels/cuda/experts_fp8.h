@@ -1,4 +1,4 @@
-// Routed experts in FP8 by the grouped GEMMs of sm90/, in turns of up to kFp8ExpertRows rows.
+// Routed experts in FP8 by the grouped GEMMs of sm90/: for few rows those of expert_gemm.h, for many prefill_gemm.h's.
 #pragma once
 
 #include "kernels/cuda/routing.h"
@@ -8,7 +8,13 @@
 
 namespace gantry::cuda {
 
-inline constexpr int64_t kFp8ExpertRows = 128;
+inline constexpr int64_t kFp8ExpertRows = 128;        // of a turn of few rows
+inline constexpr int64_t kFp8ExpertRowsMany = 16384;  // and of many: all weights are read once a turn
+
+// Rows of the turns of a step of `rows`.
+inline int64_t fp8_expert_turn(int64_t rows) {
+  return rows <= kFp8ExpertRows ? kFp8ExpertRows : kFp8ExpertRowsMany;
+}
 
 // Whether the weights stayed FP8 and the shape is the kernels'.
 bool takes_fp8_experts(const MoeArgs& args);

@@ -1,5 +1,6 @@
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/sm90/decode_gemm_launch.h"
+#include "kernels/cuda/sm90/prefill_gemm_launch.h"
 #include "kernels/cuda/tile_gemm.h"
 #include "kernels/cuda/weight_layout.h"
 
@@ -16,10 +17,48 @@ bool has_part(const PackedWeight& weight, DType dtype) {
   return false;
 }
 
+sm90::PrefillGemmShape prefill_shape(const ReadyRows& x, const PackedWeight& weight,
+                                     const PackedWeight::Part& part, bool swiglu) {
+  return {.m = static_cast<int>(x.rows),
+          .n = static_cast<int>(part.rows),
+          .k = static_cast<int>(weight.cols),
+          .swiglu = swiglu};
+}
+
+Result<sm90::PrefillGemmArgs> prefill_args(State& state, const ReadyRows& x, const PackedWeight::Part& part,
+                                           const sm90::PrefillGemmShape& shape) {
+  GANTRY_ASSIGN_OR_RETURN(
+      sm90::PrefillGemmArgs args,
+      sm90::plan_prefill_gemm(shape, sm90::choose_prefill_gemm(shape, state.sm_count()), part.data,
+                              x.fp8.codes, static_cast<int>(padded_rows(x.rows))));
+  args.weight_scale = part.scales;
+  args.x_scale = x.fp8.scales;
+  args.x_scale_stride = static_cast<int>(x.fp8.scale_stride);
+  return args;
+}
+
+// Many rows in FP8.
+Status prefill_product(State& state, const ReadyRows& x, const PackedWeight::Part& part,
+                       const sm90::PrefillGemmShape& shape, const LinearOut& out, int64_t column) {
+  GANTRY_ASSIGN_OR_RETURN(sm90::PrefillGemmArgs args, prefill_args(state, x, part, shape));
+  args.out_stride = out.stride;
+  args.accumulate = out.accumulate;
+  if (out.bf16 != nullptr) {
+    args.out = out.bf16 + column;
+  } else {
+    args.out_f32 = out.data + column;
+  }
+  return sm90::launch_prefill_gemm(args, state.sm_count(), state.stream());
+}
+
 // On the matrix units. `column`: of out, where the part begins.
 Status wgmma_product(State& state, const ReadyRows& x, const PackedWeight& weight,
                      const PackedWeight::Part& part, const LinearOut& out, int64_t column) {
   const bool fp8 = part.dtype == DType::kF8E4M3;
+  if (const sm90::PrefillGemmShape many = prefill_shape(x, weight, part, false);
+      fp8 && sm90::takes_prefill_gemm(many)) {
+    return prefill_product(state, x, part, many, out, column);
+  }
   sm90::DecodeGemmShape shape{.m = static_cast<int>(x.rows),
                               .n = static_cast<int>(fp8 ? part.rows : round_up(part.rows, kBf16RowsAlign)),
                               .k = static_cast<int>(fp8 ? weight.cols : x.bf16_stride),
@@ -101,20 +140,37 @@ ReadyRows ready_rows(State& state, Scratch& scratch, const RowSource& source, co
   return ready;
 }
 
-ReadyRows ready_swiglu(State& state, Scratch& scratch, const float* gate_up, int64_t rows, int64_t width,
-                       const PackedWeight& weight) {
-  const ReadyRows ready = take_ready_rows(scratch, rows, width, weight);
-  if (ready.fp8.codes != nullptr) {
-    state.note(launch_swiglu_quantize(gate_up, width, ready.fp8, rows, state.stream()));
-    if (ready.f32 == nullptr && ready.bf16 == nullptr) return ready;
+ReadyRows gate_up_linear(State& state, Scratch& scratch, const ReadyRows& x, const PackedWeight& gate_up,
+                         const PackedWeight& down, float* workspace) {
+  const int64_t width = down.cols;
+  const ReadyRows ready = take_ready_rows(scratch, x.rows, width, down);
+  const PackedWeight::Part& part = gate_up.parts[0];
+  const bool fp8_alone = ready.fp8.codes != nullptr && ready.f32 == nullptr && ready.bf16 == nullptr;
+  if (const sm90::PrefillGemmShape shape = prefill_shape(x, gate_up, part, true);
+      fp8_alone && gate_up.part_count == 1 && part.dtype == DType::kF8E4M3 &&
+      sm90::takes_prefill_gemm(shape)) {
+    Result<sm90::PrefillGemmArgs> args = prefill_args(state, x, part, shape);
+    if (args.ok()) {
+      args->codes = ready.fp8.codes;
+      args->code_scale = ready.fp8.scales;
+      args->code_scale_stride = static_cast<int>(ready.fp8.scale_stride);
+    }
+    state.note(args.ok() ? sm90::launch_prefill_gemm(*args, state.sm_count(), state.stream())
+                         : args.status());
+    return ready;
   }
-  state.note(launch_swiglu({.gate_up = gate_up,
+  linear(state, x, gate_up, {workspace, 2 * width, false});
+  if (ready.fp8.codes != nullptr) {
+    state.note(launch_swiglu_quantize(workspace, width, ready.fp8, x.rows, state.stream()));
+    if (fp8_alone) return ready;
+  }
+  state.note(launch_swiglu({.gate_up = workspace,
                             .width = width,
                             .f32 = const_cast<float*>(ready.f32),
                             .f32_stride = ready.f32_stride,
                             .bf16 = ready.bf16,
                             .bf16_stride = ready.bf16_stride},
-                           rows, state.stream()));
+                           x.rows, state.stream()));
   return ready;
 }
 

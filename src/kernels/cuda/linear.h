@@ -37,9 +37,10 @@ ReadyRows ready_rows(State& state, Scratch& scratch, const RowSource& source, co
 // Room for rows that a kernel writes; which types the weight reads.
 ReadyRows take_ready_rows(Scratch& scratch, int64_t rows, int64_t cols, const PackedWeight& weight);
 
-// silu(gate) * up of [rows, 2 width] for the weight.
-ReadyRows ready_swiglu(State& state, Scratch& scratch, const float* gate_up, int64_t rows, int64_t width,
-                       const PackedWeight& weight);
+// silu(gate) * up of x times `gate_up`, for the weight `down`; gate and up go through `workspace`, [rows, 2 down.cols],
+// where no kernel takes both steps.
+ReadyRows gate_up_linear(State& state, Scratch& scratch, const ReadyRows& x, const PackedWeight& gate_up,
+                         const PackedWeight& down, float* workspace);
 
 struct LinearOut {
   float* data = nullptr;  // [rows, stride]

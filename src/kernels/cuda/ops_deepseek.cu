@@ -3,6 +3,7 @@
 #include "kernels/cuda/experts_fp8.h"
 #include "kernels/cuda/kv_cache.h"
 #include "kernels/cuda/linear.h"
+#include "kernels/cuda/mla_prefill.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/routing.h"
 #include "kernels/cuda/rows.h"
@@ -100,7 +101,7 @@ void routed_experts(State& state, Scratch scratch, const MoeArgs& args, const fl
       launch_combine({turn.y, out, hidden, args.gate.experts_per_token, turn.routing}, rows, state.stream()));
 }
 
-// R1's latents in bf16: attention on the matrix units (sm90/mla_decode.h), a row of any phase as a sequence of its own.
+// R1's latents in bf16: attention on the matrix units (mla_prefill.h).
 // w: W_UK or W_UV, which are of one type.
 bool on_matrix_units(const PackedWeight& w, const KvView& kv, int32_t latent) {
   return w.part_count == 1 && w.parts[0].dtype == DType::kBF16 && kv.layout.dtype == DType::kBF16 &&
@@ -139,27 +140,27 @@ Status head_products(State& state, const HeadProducts& p, int64_t rows) {
   return sm90::launch_decode_gemm(gemm, state.stream());
 }
 
-Status decode_attention(State& state, const MlaAttendArgs& args, float* partial) {
+Status decode_attention(State& state, const MlaAttendArgs& args, RowRun run, float* partial) {
   const DeviceStep& step = state.step();
   sm90::MlaDecodeArgs attention{};
-  attention.shape = {static_cast<int>(args.rows), args.heads, static_cast<int>(step.context)};
+  attention.shape = {static_cast<int>(run.rows), args.heads, static_cast<int>(step.context)};
   attention.config = sm90::choose_mla_decode(attention.shape, state.sm_count());
-  const int64_t heads = args.rows * args.heads;
+  const int64_t heads = run.rows * args.heads, first = run.first_row * args.heads;
   while (attention.config.splits > 1 &&
          attention.config.splits * heads * (sm90::kMlaValue + 1) > kAttentionPartialFloatsMax) {
     --attention.config.splits;
   }
-  attention.q = reinterpret_cast<const __nv_bfloat16*>(args.q);
+  attention.q = reinterpret_cast<const __nv_bfloat16*>(args.q) + first * sm90::kMlaKey;
   attention.cache = static_cast<const __nv_bfloat16*>(args.kv.base);
   attention.cache_blocks = args.kv.blocks;
   attention.block_table = step.tables;
   attention.table_stride = step.table_stride;
-  attention.table_of = step.segments;
-  attention.lengths = step.lengths;
+  attention.table_of = step.segments + run.first_row;
+  attention.lengths = step.lengths + run.first_row;
   attention.scale = args.scale;
   attention.partial = partial;
   attention.partial_lse = partial + attention.config.splits * heads * sm90::kMlaValue;
-  attention.out = reinterpret_cast<__nv_bfloat16*>(args.attended);
+  attention.out = reinterpret_cast<__nv_bfloat16*>(args.attended) + first * sm90::kMlaValue;
   GANTRY_RETURN_IF_ERROR(sm90::plan_mla_decode(attention));
   return sm90::launch_mla_decode(attention, state.stream());
 }
@@ -189,7 +190,7 @@ void mla_project(const OpContext& context, const MlaProjectArgs& args) {
   const bool fast = on_matrix_units(*args.w_uk, args.kv, args.latent);
   const int64_t q_width = args.heads * head_width;
   const ReadyRows ready = ready_rows(state, scratch, q_input, *args.q_b);
-  __nv_bfloat16* q_b16 = fast ? scratch.take<__nv_bfloat16>(args.rows * q_width) : nullptr;
+  __nv_bfloat16* q_b16 = fast ? plain_queries(args.q, args.rows, args.heads) : nullptr;
   const bool direct = fast && writes_bf16(*args.q_b);
   linear(state, ready, *args.q_b, {.data = q_b, .stride = q_width, .bf16 = direct ? q_b16 : nullptr});
   if (fast && !direct) {
@@ -221,14 +222,20 @@ void mla_project(const OpContext& context, const MlaProjectArgs& args) {
                                  .kv = args.kv},
                                 args.rows));
   if (fast) {
-    state.note(head_products(state,
-                             {.weight = args.w_uk,
-                              .x = q_b16,
-                              .x_step = static_cast<int32_t>(head_width),
-                              .out_step = static_cast<int32_t>(key_width),
-                              .out = reinterpret_cast<__nv_bfloat16*>(args.q),
-                              .out_f32 = nullptr},
-                             args.rows));
+    const PrefillHeads dims{args.heads, args.nope, args.rope_dim};
+    for_each_run(args.segments, dims, [&](RowRun run) {
+      __nv_bfloat16* plain = q_b16 + run.first_row * q_width;
+      if (run.prefill) return state.note(rope_prefill_queries(state, plain, run, args));
+      state.note(head_products(
+          state,
+          {.weight = args.w_uk,
+           .x = plain,
+           .x_step = static_cast<int32_t>(head_width),
+           .out_step = static_cast<int32_t>(key_width),
+           .out = reinterpret_cast<__nv_bfloat16*>(args.q) + run.first_row * args.heads * key_width,
+           .out_f32 = nullptr},
+          run.rows));
+    });
     return;
   }
   state.note(launch_tile_gemm(weight_of(*args.w_uk, {.x = q_b,
@@ -245,15 +252,23 @@ void mla_attend(const OpContext& context, const MlaAttendArgs& args) {
   State& state = state_of(context);
   Scratch scratch(context.scratch);
   if (on_matrix_units(*args.w_uv, args.kv, args.latent)) {
-    state.note(decode_attention(state, args, scratch.take<float>(kAttentionPartialFloatsMax)));
-    state.note(head_products(state,
-                             {.weight = args.w_uv,
-                              .x = reinterpret_cast<const __nv_bfloat16*>(args.attended),
-                              .x_step = args.latent,
-                              .out_step = args.value_dim,
-                              .out = nullptr,
-                              .out_f32 = args.out},
-                             args.rows));
+    const PrefillHeads dims = prefill_heads(args);
+    float* partial = scratch.take<float>(kAttentionPartialFloatsMax);
+    for_each_run(args.segments, dims, [&](RowRun run) {
+      if (run.prefill) return;
+      state.note(decode_attention(state, args, run, partial));
+      const int64_t heads = run.first_row * args.heads;
+      state.note(
+          head_products(state,
+                        {.weight = args.w_uv,
+                         .x = reinterpret_cast<const __nv_bfloat16*>(args.attended) + heads * args.latent,
+                         .x_step = args.latent,
+                         .out_step = args.value_dim,
+                         .out = nullptr,
+                         .out_f32 = args.out + heads * args.value_dim},
+                        run.rows));
+    });
+    state.note(prefill_attention(state, context.scratch, args));
     return;
   }
   state.note(launch_attention(state, {.q = args.q,
@@ -294,7 +309,7 @@ void moe(const OpContext& context, const MoeArgs& args) {
     return state.note(unimplemented("FP8 experts: " + std::to_string(args.gate.experts_per_token) +
                                     " a token; the CUDA backend supports 16"));
   }
-  const int64_t turn = fp8 ? kFp8ExpertRows : routing_rows(args.gate.experts_per_token);
+  const int64_t turn = fp8 ? fp8_expert_turn(args.rows) : routing_rows(args.gate.experts_per_token);
   for (int64_t first = 0; first < args.rows; first += turn) {
     const int64_t rows = args.rows - first < turn ? args.rows - first : turn;
     (fp8 ? fp8_experts : routed_experts)(state, Scratch(context.scratch), args, normed + first * hidden, rows,
@@ -302,12 +317,10 @@ void moe(const OpContext& context, const MoeArgs& args) {
   }
   if (args.shared_down == nullptr) return;
   Scratch scratch(context.scratch);
-  const int64_t width = args.shared_down->cols;
   const ReadyRows x =
       ready_rows(state, scratch, {.x = normed, .rows = args.rows, .cols = hidden, .stride = hidden},
                  *args.shared_gate_up);
-  linear(state, x, *args.shared_gate_up, {shared_act, 2 * width, false});
-  const ReadyRows h = ready_swiglu(state, scratch, shared_act, args.rows, width, *args.shared_down);
+  const ReadyRows h = gate_up_linear(state, scratch, x, *args.shared_gate_up, *args.shared_down, shared_act);
   linear(state, h, *args.shared_down, {args.out, hidden, true});
 }
 
@@ -321,7 +334,9 @@ size_t scratch_bytes(const ScratchSpec& spec) {
     const size_t fp8 = fp8_experts_bytes(spec);
     experts = experts > fp8 ? experts : fp8;
   }
-  const size_t attention = Scratch::size_of<float>(kAttentionPartialFloatsMax);
+  size_t attention = Scratch::size_of<float>(kAttentionPartialFloatsMax);
+  const size_t prefill = prefill_attention_bytes(spec);
+  attention = attention > prefill ? attention : prefill;
   size_t most = rows > head ? rows : head;
   most = most > experts ? most : experts;
   return most > attention ? most : attention;

@@ -78,12 +78,11 @@ void attend(const OpContext& context, const AttendArgs& args) {
 void mlp(const OpContext& context, const MlpArgs& args) {
   State& state = state_of(context);
   Scratch scratch(context.scratch);
-  const int64_t hidden = args.gate_up->cols, width = args.down->cols;
+  const int64_t hidden = args.gate_up->cols;
   const ReadyRows x = ready_rows(
       state, scratch, {.x = args.x, .rows = args.rows, .cols = hidden, .stride = hidden, .norm = args.norm},
       *args.gate_up);
-  linear(state, x, *args.gate_up, {args.workspace, 2 * width, false});
-  const ReadyRows h = ready_swiglu(state, scratch, args.workspace, args.rows, width, *args.down);
+  const ReadyRows h = gate_up_linear(state, scratch, x, *args.gate_up, *args.down, args.workspace);
   linear(state, h, *args.down, {args.out, args.down->rows, args.accumulate});
 }
 

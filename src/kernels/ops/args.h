@@ -134,6 +134,7 @@ struct MlaAttendArgs {
   int32_t latent = 0;
   int32_t value_dim = 0;
   float scale = 0;                     // (nope + rope)^-0.5 times YaRN's mscale squared
+  const PackedWeight* w_uk = nullptr;  // mla_project's
   const PackedWeight* w_uv = nullptr;  // batch = heads: W_UV [value_dim, latent]
   std::span<const Segment> segments{};
   KvView kv{};

@@ -45,6 +45,7 @@ struct OpContext {
 struct ScratchSpec {
   int64_t rows_max = 0;
   int64_t width_max = 0;  // the widest K or N of any linear
+  int64_t hidden = 0;
   int64_t experts = 0;
   int64_t experts_per_token = 0;
   int64_t expert_width = 0;  // moe_intermediate_size

@@ -87,6 +87,7 @@ Status mla(const Step& step, const Mla& layer, const KvView& kv) {
                                  .latent = layer.dims.kv_lora_rank,
                                  .value_dim = layer.dims.v_head_dim,
                                  .scale = layer.scale,
+                                 .w_uk = &layer.w_uk,
                                  .w_uv = &layer.w_uv,
                                  .segments = step.segments,
                                  .kv = kv,
