@@ -115,7 +115,7 @@ void to_wire(const GenerateRequest& r, wire::GenerateRequest& w) {
   w.set_admitted(r.admitted);
 }
 
-Result<ToReplica> from_wire(const wire::GenerateRequest& w) {
+Result<GenerateRequest> from_wire(const wire::GenerateRequest& w) {
   GenerateRequest r;
   GANTRY_RETURN_IF_ERROR(from_wire(w.params(), r.params));
   const auto n = static_cast<size_t>(r.params.n);
@@ -135,7 +135,7 @@ Result<ToReplica> from_wire(const wire::GenerateRequest& w) {
   r.priority = w.priority();
   if (w.deadline_in_ns() != 0) r.deadline_ns = now + w.deadline_in_ns();
   r.admitted = w.admitted();
-  return ToReplica(std::move(r));
+  return r;
 }
 
 void to_wire(const Status& status, wire::Status& w) {
@@ -386,6 +386,21 @@ std::string encode(const ToReplica& message) {
   return serialized(w);
 }
 
+std::string encode_request(const GenerateRequest& request) {
+  wire::GenerateRequest w;
+  to_wire(request, w);
+  return serialized(w);
+}
+
+Result<GenerateRequest> decode_request(std::string_view bytes) {
+  wire::GenerateRequest w;
+  if (bytes.size() > limits::kReplicaFrameBytesMax ||
+      !w.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return data_loss("a request is no GenerateRequest of replica.proto");
+  }
+  return from_wire(w);
+}
+
 std::string encode(const FromReplica& message) {
   wire::FromReplica w;
   std::visit(Overloaded{[&](const ReplicaLoading& loading) {
@@ -431,8 +446,10 @@ Result<ToReplica> decode_to_replica(std::string_view payload) {
     return data_loss("a message to the replica is no ToReplica of replica.proto");
   }
   switch (w.kind_case()) {
-    case wire::ToReplica::kSubmit:
-      return from_wire(w.submit());
+    case wire::ToReplica::kSubmit: {
+      GANTRY_ASSIGN_OR_RETURN(GenerateRequest request, from_wire(w.submit()));
+      return ToReplica(std::move(request));
+    }
     case wire::ToReplica::kCancel:
       GANTRY_RETURN_IF_ERROR(check_range("choice", w.cancel().choice(), -1, limits::kChoicesMax - 1));
       return ToReplica(CancelChoice{RequestId{w.cancel().request()}, w.cancel().choice()});

@@ -43,6 +43,10 @@ using FromReplica = std::variant<ReplicaLoading, ReplicaInfo, ReplicaFailed, Ste
 std::string encode(const ToReplica& message);
 std::string encode(const FromReplica& message);
 
+// A request alone, where another message carries it.
+std::string encode_request(const GenerateRequest& request);
+Result<GenerateRequest> decode_request(std::string_view bytes);
+
 // The request may still be one that submit() refuses: parameters out of range, ids outside of the vocabulary.
 Result<ToReplica> decode_to_replica(std::string_view payload);
 // vocab_size: of the ReplicaInfo that came before; 0 if none did, and then no tokens may come.

@@ -4,42 +4,11 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "protocol/replica_codec.h"
 #include "runtime/byte_codec.h"
 
 namespace gantry {
 namespace {
-
-template <typename Codec, typename T>
-void params_fields(Codec& c, T& p) {
-  c(p.n);
-  c(p.max_tokens);
-  c(p.min_tokens);
-  c(p.temperature);
-  c(p.top_p);
-  c(p.top_k);
-  c(p.min_p);
-  c(p.seed);
-  c(p.presence_penalty);
-  c(p.frequency_penalty);
-  c(p.repetition_penalty);
-  c.list(p.logit_bias, [](Codec& codec, auto& bias) {
-    codec(bias.first);
-    codec(bias.second);
-  });
-  c(p.logprobs);
-  c(p.prompt_logprobs);
-  numbers(c, p.stop_token_ids);
-  numbers(c, p.eos_token_ids);
-  c(p.ignore_eos);
-}
-
-// What sampling needs of a request.
-template <typename Codec, typename T>
-void request_fields(Codec& c, T& request) {
-  c(request.id);
-  numbers(c, request.prompt);
-  params_fields(c, request.params);
-}
 
 template <typename Codec, typename T>
 void start_fields(Codec& c, T& start) {
@@ -47,11 +16,13 @@ void start_fields(Codec& c, T& start) {
   c(start.slot);
   c(start.choice);
   if constexpr (Codec::kReads) {
-    auto request = std::make_shared<GenerateRequest>();
-    request_fields(c, *request);
-    start.request = std::move(request);
+    std::string bytes;
+    c(bytes);
+    Result<GenerateRequest> request = decode_request(bytes);
+    // A start without a request is refused below.
+    if (request.ok()) start.request = std::make_shared<const GenerateRequest>(std::move(*request));
   } else {
-    request_fields(c, *start.request);
+    c(encode_request(*start.request));
   }
   numbers(c, start.generated);
 }
@@ -154,6 +125,7 @@ const char* misfit(const StepPlan& plan, const PlanLimits& limits) {
   }
   if (plan.starts.size() > static_cast<size_t>(limits.slots)) return "starts";
   for (const SequenceStart& start : plan.starts) {
+    if (start.request == nullptr) return "requests";
     const GenerateRequest& request = *start.request;
     if (!within(start.slot, 1, limits.slots) || start.choice < 0 || start.choice >= limits::kChoicesMax)
       return "starts";
