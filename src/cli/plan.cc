@@ -27,6 +27,8 @@ struct PlanOptions {
   int max_num_batched_tokens = 0;
   std::string kv_cache_dtype = "auto";
   int num_speculative_tokens = 0;
+  int hosts = 1;
+  std::string ranks = "gpu";
   bool json = false;
   bool measure = false;
   std::string load_format = "auto";
@@ -88,6 +90,8 @@ Status run_plan(const PlanOptions& options) {
                                                                                  : 2048;
   GANTRY_ASSIGN_OR_RETURN(request.kv_dtype, kv_dtype_of(options.kv_cache_dtype));
   request.speculative_tokens = options.num_speculative_tokens;
+  request.hosts = options.hosts;
+  request.cuts_blocks = options.ranks == "cpu";
   GANTRY_ASSIGN_OR_RETURN(const DeploymentPlan plan, plan_deployment(model, request));
   const std::string text =
       options.json ? plan_json(model, request, plan).dump(1) + "\n" : plan_table(model, request, plan);
@@ -123,6 +127,10 @@ void add_plan_command(CLI::App& app, int& exit_code) {
   add_flag(*command, "--kv-cache-dtype", o.kv_cache_dtype, "auto (bfloat16), fp8");
   add_flag(*command, "--num-speculative-tokens", o.num_speculative_tokens,
            "Drafts of the MTP module, 0 to 3");
+  add_flag(*command, "--hosts", o.hosts,
+           "Hosts, with as many stages each: the traffic between them is predicted");
+  add_flag(*command, "--ranks", o.ranks, "gpu; cpu: ranks whose slices may cut a block of scales")
+      ->check(CLI::IsMember({"gpu", "cpu"}));
   command->add_flag("--json", o.json, "Print JSON");
   command->add_flag("--measure", o.measure,
                     "Run the model on this machine's CPU and compare memory and speed with what was planned");

@@ -26,6 +26,12 @@ Status check_request(const PlannedModel& model, const PlanRequest& request) {
   GANTRY_RETURN_IF_ERROR(
       check("max_num_batched_tokens", request.max_num_batched_tokens, 1, limits::kBatchedTokensMax));
   GANTRY_RETURN_IF_ERROR(check("num_speculative_tokens", request.speculative_tokens, 0, 3));
+  if (request.hosts < 1 || request.sizes.pipeline % request.hosts != 0) {
+    return invalid_argument(
+        fmt::format("hosts is {}: each has whole stages, so it must divide pipeline_parallel_size {}",
+                    request.hosts, request.sizes.pipeline),
+        "hosts");
+  }
   if (request.speculative_tokens > 0 && model.config.mtp_layers == 0) {
     return invalid_argument(model.name + " has no multi-token prediction module: num_speculative_tokens is 0",
                             "num_speculative_tokens");
@@ -165,9 +171,15 @@ Result<DeploymentPlan> plan_deployment(const PlannedModel& model, const PlanRequ
   GANTRY_RETURN_IF_ERROR(check_request(model, request));
   GANTRY_ASSIGN_OR_RETURN(
       const ParallelLayout layout,
-      ParallelLayout::create(model.config, quant_block_of(model.tensors, model.format), request.sizes));
+      ParallelLayout::create(
+          model.config, request.cuts_blocks ? QuantBlock{1, 1} : quant_block_of(model.tensors, model.format),
+          request.sizes));
   DeploymentPlan plan;
   plan.memory = plan_memory(model, layout, request);
+  for (const int32_t sequences : {1, request.max_num_seqs}) {
+    if (request.hosts == 1) break;
+    plan.traffic.push_back({sequences, host_traffic(model.config, request.sizes, request.hosts, sequences)});
+  }
   if (!plan.memory.fits()) {
     find_alternatives(model, request, plan);
   } else if (request.device.bandwidth > 0 && request.device.bf16_flops > 0) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "plan/host_traffic.h"
 #include "plan/memory_plan.h"
 #include "plan/roofline.h"
 
@@ -33,6 +34,11 @@ struct DeploymentPlan {
     double seconds = 0;
   };
   std::vector<FirstToken> first_token;
+  struct Traffic {
+    int32_t sequences = 0;  // that decode at once
+    HostTraffic each;
+  };
+  std::vector<Traffic> traffic;  // between several hosts
   // When it does not fit: the fewest devices of this kind, other devices in the same layout, and the longest
   // max_model_len that fits here (0: none).
   std::vector<Alternative> alternatives;

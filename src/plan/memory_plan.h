@@ -37,6 +37,8 @@ struct PlanRequest {
   int32_t max_num_batched_tokens = 0;
   DType kv_dtype = DType::kBF16;  // kF8E4M3: one byte a value
   int32_t speculative_tokens = 0;
+  int32_t hosts = 1;         // which have as many stages each
+  bool cuts_blocks = false;  // as ranks of the CPU may: a slice may cut a block of scales
 };
 
 // A rank of one pipeline stage; all ranks of a stage need the same.

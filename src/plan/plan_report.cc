@@ -72,6 +72,18 @@ std::string fit_text(const PlanRequest& request, const DeploymentPlan& plan) {
   return out;
 }
 
+std::string traffic_text(const PlanRequest& request, const DeploymentPlan& plan) {
+  std::string out = fmt::format(
+      "\nPredicted traffic of {} hosts, bytes a decoded token, headers included\n"
+      "  sequences  to the next host  host 0 sends  host 0 receives\n",
+      request.hosts);
+  for (const DeploymentPlan::Traffic& row : plan.traffic) {
+    out += fmt::format("  {:>9}  {:>16.0f}  {:>12.0f}  {:>15.0f}\n", row.sequences, row.each.rows,
+                       row.each.first_sends(request.hosts), row.each.first_receives());
+  }
+  return out;
+}
+
 std::string speed_text(const PlanRequest& request, const DeploymentPlan& plan) {
   const Efficiency e;
   std::string out = "\nPredicted decode\n  sequences  context   tok/s  tok/s each  ms a step\n";
@@ -115,6 +127,7 @@ std::string plan_table(const PlannedModel& model, const PlanRequest& request, co
   }
   out += "\n" + stage_rows(request, plan) + fit_text(request, plan);
   if (!plan.decode.empty()) out += speed_text(request, plan);
+  if (!plan.traffic.empty()) out += traffic_text(request, plan);
   return out;
 }
 
@@ -161,6 +174,16 @@ nlohmann::ordered_json plan_json(const PlannedModel& model, const PlanRequest& r
                                   {"tensor_parallel_size", other.sizes.tensor},
                                   {"pipeline_parallel_size", other.sizes.pipeline},
                                   {"requests_of_max_model_len", other.requests_of_max_len}});
+    }
+  }
+  if (!plan.traffic.empty()) {
+    out["hosts"] = request.hosts;
+    out["traffic_bytes_per_token"] = json::array();
+    for (const DeploymentPlan::Traffic& row : plan.traffic) {
+      out["traffic_bytes_per_token"].push_back({{"sequences", row.sequences},
+                                                {"to_next_host", row.each.rows},
+                                                {"host_0_sends", row.each.first_sends(request.hosts)},
+                                                {"host_0_receives", row.each.first_receives()}});
     }
   }
   if (!plan.decode.empty()) {

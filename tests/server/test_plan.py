@@ -46,6 +46,7 @@ def test_json():
         (["deepseek-ai/DeepSeek-R1", "--gpu-memory", "much"], "no size"),
         (["deepseek-ai/DeepSeek-R1", "--kv-cache-dtype", "int2"], "fp8"),
         (["deepseek-ai/DeepSeek-R1", "--max-model-len", "1000000"], "163840"),
+        (["deepseek-ai/DeepSeek-R1", "-tp", "8", "-pp", "2", "--hosts", "3"], "must divide pipeline_parallel_size 2"),
         (["deepseek-ai/DeepSeek-R1", "--gpu-memory-utilization", "0"], "gpu_memory_utilization"),
     ],
 )
