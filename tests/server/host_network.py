@@ -76,8 +76,16 @@ class Deployment:
         self.environment = {"GANTRY_SECRET": secret or secrets.token_hex(16), "MASTER_ADDR": ADDRESSES[0], "WORLD_SIZE": "2"}
         self.log = folder / "front.log"
         self.agents = []
+        self.front = None
         self.start_agent()
-        with self.log.open("w") as log:
+        self.start_front(wait)
+
+    def start_front(self, wait=True):
+        """In place of the one before, if there is one."""
+        if self.front and self.front.process.poll() is None:
+            self.front.process.kill()
+            self.front.process.wait()
+        with self.log.open("a") as log:
             self.front = Gantry(*self.flags, model="r1-tiny", wait=wait, environment={**self.environment, "RANK": "0"}, stderr=log)
 
     def start_agent(self, command=("serve", "r1-tiny"), **environment):
