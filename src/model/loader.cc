@@ -285,10 +285,12 @@ Result<PackedWeight> Loader::stack(std::span<const LinearPart> parts, int64_t co
 // Each entry is packed alone, so that no more than the threads' entries are unpacked at a time: a layer of R1
 // has 11 GB of them.
 Result<PackedWeight> Loader::experts(const std::string& prefix, LayerRange range,
-                                     std::span<const LinearPart> parts, int64_t cols) {
+                                     std::span<const LinearPart> parts, int64_t cols,
+                                     const std::string& last) {
   const int64_t count = range.count();
   GANTRY_CHECK(count > 0 && !parts.empty()) << count << " experts of " << parts.size() << " parts";
-  if (on_device()) return experts_together(prefix, range, parts, cols);
+  if (on_device()) return experts_together(prefix, range, parts, cols, last);
+  GANTRY_CHECK(last.empty());
   const auto open_entry = [&](int64_t e) -> Result<Stack> {
     std::vector<LinearPart> named(parts.begin(), parts.end());
     for (LinearPart& part : named) part.name = fmt::format("{}{}.{}", prefix, range.begin + e, part.name);
@@ -327,13 +329,17 @@ Result<PackedWeight> Loader::experts(const std::string& prefix, LayerRange range
 
 // A device wants the entries of a part one after the other.
 Result<PackedWeight> Loader::experts_together(const std::string& prefix, LayerRange range,
-                                              std::span<const LinearPart> parts, int64_t cols) {
+                                              std::span<const LinearPart> parts, int64_t cols,
+                                              const std::string& last) {
+  std::vector<std::string> modules;
+  for (int64_t e = range.begin; e < range.end; ++e) modules.push_back(fmt::format("{}{}", prefix, e));
+  if (!last.empty()) modules.push_back(last);
   std::vector<TensorView> weights, scales;
   std::vector<WeightViews> views;
-  for (int64_t e = range.begin; e < range.end; ++e) {
+  for (const std::string& module : modules) {
     for (const LinearPart& part : parts) {
       GANTRY_ASSIGN_OR_RETURN(WeightViews view,
-                              weight(fmt::format("{}{}.{}", prefix, e, part.name), part.rows, cols));
+                              weight(fmt::format("{}.{}", module, part.name), part.rows, cols));
       weights.push_back(view.values);
       scales.push_back(view.scales);
       views.push_back(std::move(view));
@@ -342,9 +348,14 @@ Result<PackedWeight> Loader::experts_together(const std::string& prefix, LayerRa
   return pack({.parts = weights,
                .scales = scales,
                .compute = options_.compute,
-               .batch = range.count(),
+               .batch = static_cast<int64_t>(modules.size()),
                .transient = true},
               prefix + "*." + parts[0].name);
+}
+
+std::optional<DType> Loader::dtype(std::string_view tensor) const {
+  const WeightInfo* info = source_.find(tensor);
+  return info != nullptr ? std::optional(info->view.dtype) : std::nullopt;
 }
 
 void Loader::ignore(std::string_view name) {

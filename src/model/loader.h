@@ -68,9 +68,13 @@ class Loader {
                               std::optional<Compute> compute = std::nullopt);
   // The same for the head, whose output goes to the caller: no scratch has its width.
   Result<PackedWeight> head(const LinearPart& part, int64_t cols);
-  // An entry for each e of `range`, the parts named `prefix` + e + "." + part.name stacked; parts have no bias.
+  // An entry for each e of `range`, the parts named `prefix` + e + "." + part.name stacked; parts have no bias. On a
+  // device one more where `last` is not empty, whose parts are named `last` + "." + part.name.
   Result<PackedWeight> experts(const std::string& prefix, LayerRange range, std::span<const LinearPart> parts,
-                               int64_t cols);
+                               int64_t cols, const std::string& last = {});
+  const Backend& backend() const { return *options_.backend; }
+  // Of the file; none where it does not have the tensor.
+  std::optional<DType> dtype(std::string_view tensor) const;
 
   Compute compute() const { return options_.compute; }
   // A weight that the model derives at load; `module` is for messages.
@@ -142,7 +146,8 @@ class Loader {
                                const std::string& module);
   void account(const PackedWeight& packed, int64_t output_width);
   Result<PackedWeight> experts_together(const std::string& prefix, LayerRange range,
-                                        std::span<const LinearPart> parts, int64_t cols);
+                                        std::span<const LinearPart> parts, int64_t cols,
+                                        const std::string& last);
   Result<PackedWeight> stack(std::span<const LinearPart> parts, int64_t cols, Compute compute, bool is_head);
 
   const WeightSource& source_;

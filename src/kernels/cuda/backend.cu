@@ -1,5 +1,6 @@
 #include "kernels/cuda/backend.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/experts_fp8.h"
 #include "kernels/cuda/kv_cache.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/ops.h"
@@ -44,6 +45,7 @@ constexpr Backend kBackend = {
     .launch = launch,
     .collect = collect,
     .start_slot = start_slot,
+    .takes_shared_entry = cuda::takes_shared_entry,
     .kv_dtype = DType::kBF16,
 };
 

@@ -3,6 +3,7 @@
 #include "kernels/cuda/sm90/expert_gemm_launch.h"
 #include "kernels/cuda/sm90/prefill_routing.h"
 #include "kernels/cuda/tile_gemm.h"
+#include "kernels/cuda/weight_layout.h"
 
 namespace gantry::cuda {
 namespace {
@@ -13,6 +14,37 @@ constexpr int kExpertsMax = 256, kFp8PicksMax = 16;        // of the dispatch
 sm90::ExpertShape shape_of(int64_t rows, int64_t experts, int64_t picks, int64_t hidden, int64_t width) {
   return {static_cast<int>(rows), static_cast<int>(experts), static_cast<int>(picks),
           static_cast<int>(hidden), static_cast<int>(width)};
+}
+
+int shared_of(const MoeArgs& args) { return args.shared_entry ? 1 : 0; }
+
+sm90::ExpertShape shape_of(const MoeArgs& args, int64_t rows) {
+  return shape_of(rows, args.gate.experts + shared_of(args), args.gate.experts_per_token + shared_of(args),
+                  args.hidden, args.down->cols);
+}
+
+// Whether sm90/routing.h's gate takes it, which also gives every row the shared expert.
+bool selects(const GateParams& gate, int shared) {
+  return gate.normalize && gate.experts <= kExpertsMax && gate.groups <= 32 &&
+         gate.experts % gate.groups == 0 && gate.experts_per_token + shared <= kFp8PicksMax &&
+         gate.experts_per_token <= gate.topk_group * (gate.experts / gate.groups);
+}
+
+Status launch_choice(State& state, const MoeArgs& args, const sm90::ExpertShape& s, const float* logits,
+                     const sm90::Routing& routing) {
+  if (selects(args.gate, shared_of(args))) {
+    return sm90::launch_gate_select({.bias = args.gate_bias,
+                                     .logits = const_cast<float*>(logits),
+                                     .shape = s,
+                                     .shared = shared_of(args),
+                                     .groups = args.gate.groups,
+                                     .topk_group = args.gate.topk_group,
+                                     .scaling = args.gate.scaling,
+                                     .routing = routing},
+                                    state.stream());
+  }
+  const Routing picks{.ids = routing.ids, .weights = routing.weights};
+  return launch_gate({logits, args.gate_bias, args.gate, picks}, s.tokens, state.stream());
 }
 
 struct Buffers {
@@ -49,24 +81,25 @@ void lay_out(const sm90::ExpertShape& s, Buffers& b, const Take& take) {
   take(b.routing.flags, 2 * sm90::kStreamBlocksMax);
 }
 
-Status run(State& state, Buffers& b, const MoeArgs& args, const sm90::ExpertShape& s, const float* normed,
-           float* out) {
+Status run(State& state, Buffers& b, const MoeArgs& args, const sm90::ExpertShape& s, const float* x,
+           float* normed, float* out) {
   const PackedWeight::Part& gate_up = args.gate_up->parts[0];
   const PackedWeight::Part& down = args.down->parts[0];
   const cudaStream_t stream = state.stream();
-  GANTRY_RETURN_IF_ERROR(launch_quantize_rows({.x = normed,
+  GANTRY_RETURN_IF_ERROR(launch_quantize_rows({.x = x,
                                                .stride = s.hidden,
                                                .index = nullptr,
                                                .cols = s.hidden,
-                                               .weight = nullptr,
-                                               .eps = 0,
-                                               .out = b.x},
+                                               .weight = args.norm.weight,
+                                               .eps = args.norm.eps,
+                                               .out = b.x,
+                                               .f32 = normed},
                                               s.tokens, stream));
-  GANTRY_RETURN_IF_ERROR(launch_gate_logits(
-      {normed, static_cast<const float*>(args.gate_weight->parts[0].data), s.hidden, s.experts, b.logits},
-      s.tokens, stream));
-  const Routing picks{.ids = b.routing.ids, .weights = b.routing.weights};
-  GANTRY_RETURN_IF_ERROR(launch_gate({b.logits, args.gate_bias, args.gate, picks}, s.tokens, stream));
+  GANTRY_RETURN_IF_ERROR(
+      launch_gate_logits({normed, static_cast<const float*>(args.gate_weight->parts[0].data), s.hidden,
+                          args.gate.experts, b.logits},
+                         s.tokens, stream));
+  GANTRY_RETURN_IF_ERROR(launch_choice(state, args, s, b.logits, b.routing));
 
   sm90::ExpertGemmArgs gemm{};
   gemm.shape = s;
@@ -142,32 +175,32 @@ void lay_out_many(const sm90::ExpertShape& s, ManyBuffers& b, const Take& take) 
 }
 
 Status run_many(State& state, const ManyBuffers& b, const MoeArgs& args, const sm90::ExpertShape& s,
-                const float* normed, float* out) {
+                const float* x, float* normed, float* out) {
   const PackedWeight::Part& gate_up = args.gate_up->parts[0];
   const PackedWeight::Part& down = args.down->parts[0];
   const cudaStream_t stream = state.stream();
   const auto slots = static_cast<int>(b.slots.scale_stride);
   const int picks = s.tokens * s.experts_per_token;
-  GANTRY_RETURN_IF_ERROR(launch_quantize_rows({.x = normed,
+  GANTRY_RETURN_IF_ERROR(launch_quantize_rows({.x = x,
                                                .stride = s.hidden,
                                                .index = nullptr,
                                                .cols = s.hidden,
-                                               .weight = nullptr,
-                                               .eps = 0,
-                                               .out = b.x},
+                                               .weight = args.norm.weight,
+                                               .eps = args.norm.eps,
+                                               .out = b.x,
+                                               .f32 = normed},
                                               s.tokens, stream));
   GANTRY_RETURN_IF_ERROR(launch_tile_gemm({.x = normed,
                                            .x_stride = s.hidden,
                                            .weight = args.gate_weight->parts[0].data,
                                            .weight_stride = s.hidden,
                                            .rows = s.tokens,
-                                           .n = s.experts,
+                                           .n = args.gate.experts,
                                            .k = s.hidden,
                                            .out = b.logits,
-                                           .out_stride = s.experts},
+                                           .out_stride = args.gate.experts},
                                           stream));
-  const Routing chosen{.ids = b.routing.ids, .weights = b.routing.weights};
-  GANTRY_RETURN_IF_ERROR(launch_gate({b.logits, args.gate_bias, args.gate, chosen}, s.tokens, stream));
+  GANTRY_RETURN_IF_ERROR(launch_choice(state, args, s, b.logits, b.routing));
   GANTRY_RETURN_IF_ERROR(sm90::launch_prefill_dispatch({.shape = {s.tokens, s.experts, s.experts_per_token},
                                                         .routing = b.routing,
                                                         .counts = b.counts,
@@ -186,12 +219,12 @@ Status run_many(State& state, const ManyBuffers& b, const MoeArgs& args, const s
                                                        .slot_of = b.routing.slot_of},
                                                       stream));
   const auto plan = [&](const sm90::PrefillGemmShape& shape, const PackedWeight::Part& part,
-                        const QuantizedRows& x) -> Result<sm90::PrefillGemmArgs> {
+                        const QuantizedRows& rows) -> Result<sm90::PrefillGemmArgs> {
     GANTRY_ASSIGN_OR_RETURN(sm90::PrefillGemmArgs gemm,
                             sm90::plan_prefill_gemm(shape, sm90::choose_prefill_gemm(shape, state.sm_count()),
-                                                    part.data, x.codes, slots));
+                                                    part.data, rows.codes, slots));
     gemm.weight_scale = part.scales;
-    gemm.x_scale = x.scales;
+    gemm.x_scale = rows.scales;
     gemm.x_scale_stride = slots;
     gemm.chunks = b.chunks;
     gemm.chunk_count = b.chunk_count;
@@ -215,23 +248,37 @@ Status run_many(State& state, const ManyBuffers& b, const MoeArgs& args, const s
 
 }  // namespace
 
+bool takes_shared_entry(const ExpertsShape& shape) {
+  const GateParams& gate = shape.gate;
+  const int64_t entries = gate.experts + 1;
+  const auto stays_fp8 = [&](int64_t rows, int64_t cols) {
+    PackedWeight file{.rows = rows, .cols = cols, .batch = entries, .compute = shape.compute};
+    file.parts[0] = {.dtype = shape.dtype, .rows = rows};
+    file.part_count = 1;
+    return device_dtype(file, 0, shape.compute) == DType::kF8E4M3;
+  };
+  return stays_fp8(shape.width, shape.hidden) && stays_fp8(shape.hidden, shape.width) && selects(gate, 1) &&
+         sm90::choose_expert_gemm(shape_of(1, entries, gate.experts_per_token + 1, shape.hidden, shape.width))
+                 .gate_up_tokens > 0;
+}
+
 bool takes_fp8_experts(const MoeArgs& args) {
   const auto fp8 = [](const PackedWeight& weight) {
     return weight.part_count == 1 && weight.parts[0].dtype == DType::kF8E4M3;
   };
   return fp8(*args.gate_up) && fp8(*args.down) && args.gate.experts <= kExpertsMax &&
-         args.gate.experts_per_token <= kFp8PicksMax &&
-         sm90::choose_expert_gemm(
-             shape_of(1, args.gate.experts, args.gate.experts_per_token, args.hidden, args.down->cols))
-                 .gate_up_tokens > 0;
+         args.gate.experts_per_token + shared_of(args) <= kFp8PicksMax &&
+         sm90::choose_expert_gemm(shape_of(args, 1)).gate_up_tokens > 0;
 }
 
 size_t fp8_experts_bytes(const ScratchSpec& spec) {
   size_t most = 0;
   if (spec.experts > kExpertsMax || spec.experts_per_token > kFp8PicksMax) return most;
+  // With a shared expert behind the others, if the kernels take it.
+  const int64_t shared = spec.experts_per_token < kFp8PicksMax ? 1 : 0;
   for (int64_t rows = 1; rows <= kFp8ExpertRows; rows *= 2) {
-    const sm90::ExpertShape s =
-        shape_of(rows, spec.experts, spec.experts_per_token, spec.hidden / 128 * 128, spec.expert_width);
+    const sm90::ExpertShape s = shape_of(rows, spec.experts + shared, spec.experts_per_token + shared,
+                                         spec.hidden / 128 * 128, spec.expert_width);
     if (sm90::choose_expert_gemm(s).gate_up_tokens == 0) return most;
     size_t bytes = 0;
     Buffers buffers{};
@@ -244,18 +291,18 @@ size_t fp8_experts_bytes(const ScratchSpec& spec) {
   if (many <= kFp8ExpertRows) return most;
   size_t bytes = 0;
   ManyBuffers buffers{};
-  lay_out_many(
-      shape_of(many, spec.experts, spec.experts_per_token, spec.hidden / 128 * 128, spec.expert_width),
-      buffers, [&](auto*& pointer, int64_t count) {
-        bytes += Scratch::size_of<std::remove_reference_t<decltype(*pointer)>>(count);
-      });
+  lay_out_many(shape_of(many, spec.experts + shared, spec.experts_per_token + shared, spec.hidden / 128 * 128,
+                        spec.expert_width),
+               buffers, [&](auto*& pointer, int64_t count) {
+                 bytes += Scratch::size_of<std::remove_reference_t<decltype(*pointer)>>(count);
+               });
   return most > bytes ? most : bytes;
 }
 
-void fp8_experts(State& state, Scratch scratch, const MoeArgs& args, const float* normed, int64_t rows,
-                 float* out) {
-  const sm90::ExpertShape s =
-      shape_of(rows, args.gate.experts, args.gate.experts_per_token, args.hidden, args.down->cols);
+void fp8_experts(State& state, Scratch scratch, const MoeArgs& args, int64_t first, int64_t rows,
+                 float* normed) {
+  const sm90::ExpertShape s = shape_of(args, rows);
+  const int64_t at = first * args.hidden;
   const auto take = [&](auto*& pointer, int64_t count) {
     using T = std::remove_reference_t<decltype(*pointer)>;
     pointer = scratch.take<T>(count);
@@ -263,12 +310,12 @@ void fp8_experts(State& state, Scratch scratch, const MoeArgs& args, const float
   if (rows > kFp8ExpertRows) {
     ManyBuffers many{};
     lay_out_many(s, many, take);
-    return state.note(run_many(state, many, args, s, normed, out));
+    return state.note(run_many(state, many, args, s, args.x + at, normed + at, args.out + at));
   }
   Buffers buffers{};
   lay_out(s, buffers, take);
   buffers.x.scale_stride = kStride;
-  state.note(run(state, buffers, args, s, normed, out));
+  state.note(run(state, buffers, args, s, args.x + at, normed + at, args.out + at));
 }
 
 }  // namespace gantry::cuda

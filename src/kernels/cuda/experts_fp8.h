@@ -4,6 +4,7 @@
 #include "kernels/cuda/routing.h"
 #include "kernels/cuda/state.h"
 #include "kernels/ops/args.h"
+#include "kernels/ops/backend.h"
 #include "kernels/ops/scratch.h"
 
 namespace gantry::cuda {
@@ -16,11 +17,13 @@ inline int64_t fp8_expert_turn(int64_t rows) {
   return rows <= kFp8ExpertRows ? kFp8ExpertRows : kFp8ExpertRowsMany;
 }
 
+// Backend::takes_shared_entry: where the weights stay FP8 and the shape, with one more expert, is the kernels'.
+bool takes_shared_entry(const ExpertsShape& shape);
 // Whether the weights stayed FP8 and the shape is the kernels'.
 bool takes_fp8_experts(const MoeArgs& args);
 size_t fp8_experts_bytes(const ScratchSpec& spec);
-// out[r] += its experts' outputs, for rows whose norm is `normed` [rows, hidden].
-void fp8_experts(State& state, Scratch scratch, const MoeArgs& args, const float* normed, int64_t rows,
-                 float* out);
+// Rows `first` on: args.out += their experts' outputs. normed [rows of args, hidden]: the rows' norm, left for the caller.
+void fp8_experts(State& state, Scratch scratch, const MoeArgs& args, int64_t first, int64_t rows,
+                 float* normed);
 
 }  // namespace gantry::cuda

@@ -95,6 +95,9 @@ struct MlaParams {
   Rows rows;
 };
 
+constexpr int kDeliveredHeads = 16;  // of one block
+
+// Grid [rows, 1 + heads / kDeliveredHeads]: the row's cache entry, and its queries' rope.
 template <typename T, typename Q>
 __global__ __launch_bounds__(kThreads) void deliver_mla_kernel(const __grid_constant__ MlaParams p) {
   __shared__ float warps[kThreads / 32];
@@ -103,6 +106,18 @@ __global__ __launch_bounds__(kThreads) void deliver_mla_kernel(const __grid_cons
   const int64_t row = blockIdx.x;
   const int position = p.rows.positions[row];
   const Angles angles{p.rows.cos + row * p.pairs, p.rows.sin + row * p.pairs, p.pairs, p.interleaved};
+  if (blockIdx.y > 0) {
+    const int first = static_cast<int>(blockIdx.y - 1) * kDeliveredHeads;
+    const int count = min(kDeliveredHeads, p.heads - first);
+    for (int at = threadIdx.x; at < count * p.rope_dim; at += kThreads) {
+      const int64_t head = row * p.heads + first + at / p.rope_dim;
+      const int i = at % p.rope_dim;
+      const Q* rope = static_cast<const Q*>(p.q_b) + head * (p.nope + p.rope_dim) + p.nope;
+      static_cast<Q*>(p.q)[head * (p.latent + p.rope_dim) + p.latent + i] =
+          from_f32<Q>(rotated(angles, rope, i));
+    }
+    return;
+  }
   const float* latent = p.a + row * p.a_stride + p.a_first;
   float factor = 1.0f;
   if (p.norm_weight != nullptr) {
@@ -124,18 +139,12 @@ __global__ __launch_bounds__(kThreads) void deliver_mla_kernel(const __grid_cons
   for (int i = threadIdx.x; i < p.rope_dim; i += kThreads) {
     key[p.latent + i] = from_f32<T>(rotated(angles, latent + p.latent, i));
   }
-  for (int at = threadIdx.x; at < p.heads * p.rope_dim; at += kThreads) {
-    const int64_t head = row * p.heads + at / p.rope_dim;
-    const int i = at % p.rope_dim;
-    static_cast<Q*>(p.q)[head * (p.latent + p.rope_dim) + p.latent + i] =
-        from_f32<Q>(rotated(angles, static_cast<const Q*>(p.q_b) + head * (p.nope + p.rope_dim) + p.nope, i));
-  }
 }
 
 template <typename Params>
-Status launch_for(DType dtype, void (*f32)(Params), void (*f16)(Params), void (*bf16)(Params), int64_t rows,
+Status launch_for(DType dtype, void (*f32)(Params), void (*f16)(Params), void (*bf16)(Params), dim3 grid,
                   const Params& params, cudaStream_t stream) {
-  const sm90::LaunchShape shape{.grid = dim3(static_cast<unsigned>(rows), 1, 1), .threads = kThreads};
+  const sm90::LaunchShape shape{.grid = grid, .threads = kThreads};
   return sm90::launch(dtype == DType::kF32 ? f32 : dtype == DType::kF16 ? f16 : bf16, shape, params, stream);
 }
 
@@ -151,7 +160,8 @@ Status launch_deliver_qkv(State& state, const DeliverQkv& args, int64_t rows) {
   const QkvParams params{args.qkv,   args.q,           args.heads,         args.head_dim,
                          args.pairs, args.interleaved, device_kv(args.kv), rows_of(state.step())};
   return launch_for(args.kv.layout.dtype, deliver_qkv_kernel<float>, deliver_qkv_kernel<__half>,
-                    deliver_qkv_kernel<__nv_bfloat16>, rows, params, state.stream());
+                    deliver_qkv_kernel<__nv_bfloat16>, dim3(static_cast<unsigned>(rows), 1, 1), params,
+                    state.stream());
 }
 
 Status launch_deliver_mla(State& state, const DeliverMla& args, int64_t rows) {
@@ -159,13 +169,15 @@ Status launch_deliver_mla(State& state, const DeliverMla& args, int64_t rows) {
       args.a,        args.a_stride, args.a_first,     args.norm.weight,   args.norm.eps,
       args.q_b,      args.q,        args.heads,       args.latent,        args.nope,
       args.rope_dim, args.pairs,    args.interleaved, device_kv(args.kv), rows_of(state.step())};
+  const dim3 grid(static_cast<unsigned>(rows),
+                  static_cast<unsigned>(1 + (args.heads + kDeliveredHeads - 1) / kDeliveredHeads), 1);
   if (args.q_dtype == DType::kBF16) {
     return launch_for<MlaParams>(DType::kBF16, nullptr, nullptr,
-                                 deliver_mla_kernel<__nv_bfloat16, __nv_bfloat16>, rows, params,
+                                 deliver_mla_kernel<__nv_bfloat16, __nv_bfloat16>, grid, params,
                                  state.stream());
   }
   return launch_for(args.kv.layout.dtype, deliver_mla_kernel<float, float>, deliver_mla_kernel<__half, float>,
-                    deliver_mla_kernel<__nv_bfloat16, float>, rows, params, state.stream());
+                    deliver_mla_kernel<__nv_bfloat16, float>, grid, params, state.stream());
 }
 
 }  // namespace gantry::cuda

@@ -295,16 +295,18 @@ void moe(const OpContext& context, const MoeArgs& args) {
   const int64_t hidden = args.hidden;
   float* normed = args.workspace;                   // [R, H]
   float* shared_act = normed + args.rows * hidden;  // [R, 2 shared width]
-  // The shared expert reads what the routed ones may add to: args.x and args.out can be one.
-  state.note(launch_norm_rows({.x = args.x,
-                               .stride = hidden,
-                               .index = nullptr,
-                               .cols = hidden,
-                               .weight = args.norm.weight,
-                               .eps = args.norm.eps,
-                               .f32 = normed},
-                              args.rows, state.stream()));
   const bool fp8 = takes_fp8_experts(args);
+  // The shared expert reads what the routed ones may add to: args.x and args.out can be one.
+  if (!fp8) {
+    state.note(launch_norm_rows({.x = args.x,
+                                 .stride = hidden,
+                                 .index = nullptr,
+                                 .cols = hidden,
+                                 .weight = args.norm.weight,
+                                 .eps = args.norm.eps,
+                                 .f32 = normed},
+                                args.rows, state.stream()));
+  }
   if (!fp8 && args.gate_up->parts[0].dtype == DType::kF8E4M3) {
     return state.note(unimplemented("FP8 experts: " + std::to_string(args.gate.experts_per_token) +
                                     " a token; the CUDA backend supports 16"));
@@ -312,8 +314,12 @@ void moe(const OpContext& context, const MoeArgs& args) {
   const int64_t turn = fp8 ? fp8_expert_turn(args.rows) : routing_rows(args.gate.experts_per_token);
   for (int64_t first = 0; first < args.rows; first += turn) {
     const int64_t rows = args.rows - first < turn ? args.rows - first : turn;
-    (fp8 ? fp8_experts : routed_experts)(state, Scratch(context.scratch), args, normed + first * hidden, rows,
-                                         args.out + first * hidden);
+    if (fp8) {
+      fp8_experts(state, Scratch(context.scratch), args, first, rows, normed);
+    } else {
+      routed_experts(state, Scratch(context.scratch), args, normed + first * hidden, rows,
+                     args.out + first * hidden);
+    }
   }
   if (args.shared_down == nullptr) return;
   Scratch scratch(context.scratch);

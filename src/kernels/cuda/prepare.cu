@@ -137,7 +137,7 @@ PackedWeight device_parts(const WeightSpec& spec, const PackedWeight& file) {
 }  // namespace
 
 size_t packed_bytes(const WeightSpec& spec) {
-  const Result<PackedWeight> file = in_place_weight(spec);
+  const Result<PackedWeight> file = weight_layout(spec);
   if (!file.ok()) return 0;
   const PackedWeight device = device_parts(spec, *file);
   int64_t bytes = 0;

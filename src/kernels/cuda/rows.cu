@@ -96,7 +96,67 @@ __global__ __launch_bounds__(kThreads) void quantize_rows_kernel(
       v = make_float4(v.x * factor * gain.x, v.y * factor * gain.y, v.z * factor * gain.z,
                       v.w * factor * gain.w);
     }
+    if (p.f32 != nullptr) *reinterpret_cast<float4*>(p.f32 + row * p.cols + at) = v;
     store_group(v, p.out, row, p.cols, group);
+  }
+}
+
+// Grid [groups / 8, rows], a warp a group: rows as they are.
+__global__ __launch_bounds__(kThreads) void quantize_groups_kernel(
+    const __grid_constant__ QuantizeRowsParams p) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const int64_t row = blockIdx.y, group = int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32;
+  if (group >= p.cols / kGroup) return;
+  const float* x = p.x + (p.index != nullptr ? p.index[row] : row) * p.stride;
+  store_group(*reinterpret_cast<const float4*>(x + group * kGroup + threadIdx.x % 32 * 4), p.out, row, p.cols,
+              group);
+}
+
+constexpr int kWideThreads = 1024, kWideCols = 8192;
+
+// A block a row, which stays in registers between its norm and its codes: the latency of a step's one row.
+__global__ __launch_bounds__(kWideThreads) void norm_quantize_kernel(
+    const __grid_constant__ QuantizeRowsParams p) {
+  constexpr int kEach = kWideCols / kWideThreads / 4;
+  __shared__ float warps[kWideThreads / 32];
+  const int64_t row = blockIdx.x;
+  float4 gain[kEach], v[kEach];
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    const int64_t at = (int64_t{i} * kWideThreads + threadIdx.x) * 4;
+    gain[i] = v[i] = make_float4(0, 0, 0, 0);
+    if (at < p.cols) gain[i] = __ldg(reinterpret_cast<const float4*>(p.weight + at));
+  }
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const float* x = p.x + (p.index != nullptr ? p.index[row] : row) * p.stride;
+  float squares = 0.0f;
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    const int64_t at = (int64_t{i} * kWideThreads + threadIdx.x) * 4;
+    if (at < p.cols) v[i] = *reinterpret_cast<const float4*>(x + at);
+    squares = fmaf(v[i].x, v[i].x, squares);
+    squares = fmaf(v[i].y, v[i].y, squares);
+    squares = fmaf(v[i].z, v[i].z, squares);
+    squares = fmaf(v[i].w, v[i].w, squares);
+  }
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) squares += __shfl_xor_sync(~0u, squares, step);
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = squares;
+  __syncthreads();
+  float total = warps[threadIdx.x % 32];
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) total += __shfl_xor_sync(~0u, total, step);
+  const float factor = 1.0f / sqrtf(total / static_cast<float>(p.cols) + p.eps);
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    const int64_t at = (int64_t{i} * kWideThreads + threadIdx.x) * 4;
+    if (at >= p.cols) return;  // whole warps: cols is a multiple of 128
+    const float4 normed = {v[i].x * factor * gain[i].x, v[i].y * factor * gain[i].y,
+                           v[i].z * factor * gain[i].z, v[i].w * factor * gain[i].w};
+    if (p.f32 != nullptr) *reinterpret_cast<float4*>(p.f32 + row * p.cols + at) = normed;
+    store_group(normed, p.out, row, p.cols, at / kGroup);
   }
 }
 
@@ -147,6 +207,14 @@ Status launch_norm_rows(const NormRowsParams& params, int64_t rows, cudaStream_t
 }
 
 Status launch_quantize_rows(const QuantizeRowsParams& params, int64_t rows, cudaStream_t stream) {
+  constexpr int64_t kRowsMax = 65535;  // of a grid's second dimension
+  if (params.weight == nullptr && params.f32 == nullptr && rows <= kRowsMax) {
+    const dim3 grid(static_cast<unsigned>((params.cols / kGroup + 7) / 8), static_cast<unsigned>(rows), 1);
+    return launch(quantize_groups_kernel, {.grid = grid, .threads = kThreads}, params, stream);
+  }
+  if (params.weight != nullptr && params.cols <= kWideCols) {
+    return launch(norm_quantize_kernel, {.grid = grid_of(rows), .threads = kWideThreads}, params, stream);
+  }
   return launch(quantize_rows_kernel, {.grid = grid_of(rows), .threads = kThreads}, params, stream);
 }
 

@@ -50,6 +50,7 @@ struct QuantizeRowsParams {
   const float* weight = nullptr;
   float eps = 0;
   QuantizedRows out{};
+  float* f32 = nullptr;  // [rows, cols] the same before it is quantised, or null
 };
 Status launch_quantize_rows(const QuantizeRowsParams& params, int64_t rows, cudaStream_t stream);
 

@@ -18,8 +18,8 @@ inline constexpr int64_t kFp8ElementsMin = int64_t{1} << 20;
 // k-blocks of the FP8 GEMM's widest K (sm90/decode_gemm.h).
 inline constexpr int64_t kFp8ColsMax = 144 * kScaleBlock;
 
-// Entries of a batch that the grouped FP8 GEMMs take (sm90/routing.h).
-inline constexpr int64_t kFp8BatchMax = 256;
+// Entries of a batch that the grouped FP8 GEMMs take (sm90/routing.h): 256 routed experts and a shared one.
+inline constexpr int64_t kFp8BatchMax = 257;
 
 // Of a part of the file's weight. kF32 for f32 arithmetic; kF8E4M3 for wide scaled FP8; else kBF16: blocks, F16 and
 // narrow FP8 are rounded to it.

@@ -175,9 +175,11 @@ struct MoeArgs {
   const PackedWeight* gate_weight = nullptr;  // [experts, H], Compute::kF32: its logits choose
   const float* gate_bias = nullptr;           // [experts] e_score_correction_bias, or null
   GateParams gate{};
-  int32_t first_expert = 0;                      // of those here, gate_up's batch of them
-  const PackedWeight* gate_up = nullptr;         // batch = experts here: parts gate, up [moe_intermediate, H]
-  const PackedWeight* down = nullptr;            // batch = experts here: [H, moe_intermediate]
+  int32_t first_expert = 0;               // of those here, gate_up's batch of them
+  const PackedWeight* gate_up = nullptr;  // batch = experts here: parts gate, up [moe_intermediate, H]
+  const PackedWeight* down = nullptr;     // batch = experts here: [H, moe_intermediate]
+  bool shared_entry =
+      false;  // gate_up and down have the shared expert behind the others, which all rows take
   const PackedWeight* shared_gate_up = nullptr;  // or null
   const PackedWeight* shared_down = nullptr;
   float* workspace = nullptr;  // [R, max(2 * shared intermediate, 0) + H]

@@ -76,6 +76,15 @@ struct StepInputs {
 
 inline constexpr int kStepsAhead = 2;
 
+// A layer of experts as its file has it.
+struct ExpertsShape {
+  GateParams gate{};
+  int64_t hidden = 0;
+  int64_t width = 0;  // of one expert
+  DType dtype = DType::kF32;
+  Compute compute = Compute::kAuto;
+};
+
 struct Backend {
   std::string_view name;  // "reference", "generic", "avx2", "avx512", "cuda"
 
@@ -123,6 +132,9 @@ struct Backend {
   Result<std::span<const Drawn>> (*collect)(const OpContext&) = nullptr;
   // Between steps; those that are in flight still have what the slot held before.
   void (*start_slot)(const OpContext&, const SlotStart&) = nullptr;
+  // Null: never. Whether moe() wants a shared expert that is as wide as the others, and of their dtype, as the last
+  // entry of gate_up and down (MoeArgs::shared_entry).
+  bool (*takes_shared_entry)(const ExpertsShape& shape) = nullptr;
   // Of the cache, where arithmetic is not all f32.
   DType kv_dtype = DType::kF16;
 };

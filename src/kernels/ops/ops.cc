@@ -181,13 +181,15 @@ void moe(const OpContext& context, const MoeArgs& args) {
       << args.gate.experts << " experts, " << args.gate.groups << " groups, best " << args.gate.topk_group
       << " kept, " << args.gate.experts_per_token << " a token";
   GANTRY_CHECK(args.gate_up != nullptr && args.down != nullptr);
-  const int64_t experts = args.gate_up->batch;
+  GANTRY_CHECK(!args.shared_entry ||
+               (args.shared_down == nullptr && context.backend->takes_shared_entry != nullptr));
+  const int64_t entries = args.gate_up->batch, experts = entries - (args.shared_entry ? 1 : 0);
   GANTRY_CHECK(args.first_expert >= 0 && args.first_expert + experts <= args.gate.experts)
       << "experts " << args.first_expert << " + " << experts << " of " << args.gate.experts;
   GANTRY_CHECK(experts == args.gate.experts || context.backend->memory == nullptr)
       << "a GPU has all experts of a layer";
-  check_weight(args.gate_up, 2 * args.down->cols, args.hidden, experts);
-  check_weight(args.down, args.hidden, args.down->cols, experts);
+  check_weight(args.gate_up, 2 * args.down->cols, args.hidden, entries);
+  check_weight(args.down, args.hidden, args.down->cols, entries);
   GANTRY_CHECK((args.shared_gate_up == nullptr) == (args.shared_down == nullptr));
   if (args.shared_down != nullptr) {
     check_weight(args.shared_gate_up, 2 * args.shared_down->cols, args.hidden);

@@ -35,6 +35,12 @@ int64_t row_bytes(DType dtype, int64_t cols) {
 }
 
 Result<PackedWeight> in_place_weight(const WeightSpec& spec) {
+  GANTRY_ASSIGN_OR_RETURN(PackedWeight packed, weight_layout(spec));
+  GANTRY_RETURN_IF_ERROR(check_scaled_parts(spec));
+  return packed;
+}
+
+Result<PackedWeight> weight_layout(const WeightSpec& spec) {
   PackedWeight packed;
   packed.batch = spec.batch;
   packed.compute = spec.compute;
@@ -48,7 +54,7 @@ Result<PackedWeight> in_place_weight(const WeightSpec& spec) {
     return invalid_argument("a weight of " + std::to_string(views) + " parts has " +
                             std::to_string(spec.biases.size()) + " biases");
   }
-  GANTRY_RETURN_IF_ERROR(check_scaled_parts(spec));
+  GANTRY_RETURN_IF_ERROR(check_scales(spec));
   const size_t part_count = views / entries;
   for (size_t i = 0; i < views; ++i) {
     const TensorView& part = spec.parts[i];

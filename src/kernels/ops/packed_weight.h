@@ -79,6 +79,8 @@ struct PackedWeight {
 // when parts do not stack (rank, cols, batch, whole blocks, sizes of biases and scales) or an FP8 part holds a
 // NaN, kUnimplemented for a dtype that no op reads.
 Result<PackedWeight> in_place_weight(const WeightSpec& spec);
+// The same without the NaN: it reads no values.
+Result<PackedWeight> weight_layout(const WeightSpec& spec);
 
 // Of the spec's FP8 parts: kInvalidArgument when one has no scales, scales of another shape, a scale that is
 // not finite, or a NaN among its values. Reads all of them.

@@ -1,10 +1,33 @@
 #include "model/layers/moe.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "model/layers/sublayer.h"
 
 namespace gantry {
+
+namespace {
+
+bool wants_shared_entry(const Loader& loader, const Shard& shard, const std::string& base, const Moe& layer) {
+  const MoeConfig& moe = *shard.widths.moe;
+  const auto wants = loader.backend().takes_shared_entry;
+  if (wants == nullptr || shard.shared_experts != moe.intermediate || shard.experts.count() != moe.experts) {
+    return false;
+  }
+  const std::optional<DType> dtype = loader.dtype(base + "experts.0.gate_proj.weight");
+  if (!dtype) return false;
+  for (const char* part : {"gate_proj.weight", "up_proj.weight", "down_proj.weight"}) {
+    if (loader.dtype(base + "shared_experts." + part) != dtype) return false;
+  }
+  return wants({.gate = layer.gate,
+                .hidden = shard.widths.hidden,
+                .width = moe.intermediate,
+                .dtype = *dtype,
+                .compute = loader.compute()});
+}
+
+}  // namespace
 
 Result<Moe> load_moe(Loader& loader, const Shard& shard, const std::string& prefix) {
   const ModelConfig& config = shard.widths;
@@ -27,14 +50,16 @@ Result<Moe> load_moe(Loader& loader, const Shard& shard, const std::string& pref
                           loader.vector_f32(base + "gate.e_score_correction_bias", moe.experts));
   GANTRY_ASSIGN_OR_RETURN(layer.gate_bias, loader.place(gate_bias));
 
+  layer.shared_entry = wants_shared_entry(loader, shard, base, layer);
+  const std::string last = layer.shared_entry ? base + "shared_experts" : "";
   const LinearPart gate_up[] = {{"gate_proj", moe.intermediate}, {"up_proj", moe.intermediate}};
   GANTRY_ASSIGN_OR_RETURN(layer.gate_up,
-                          loader.experts(base + "experts.", shard.experts, gate_up, config.hidden));
+                          loader.experts(base + "experts.", shard.experts, gate_up, config.hidden, last));
   const LinearPart down[] = {{"down_proj", config.hidden}};
   GANTRY_ASSIGN_OR_RETURN(layer.down,
-                          loader.experts(base + "experts.", shard.experts, down, moe.intermediate));
+                          loader.experts(base + "experts.", shard.experts, down, moe.intermediate, last));
 
-  if (const int64_t width = shard.shared_experts; width > 0) {
+  if (const int64_t width = shard.shared_experts; width > 0 && !layer.shared_entry) {
     const std::string shared = base + "shared_experts.";
     const LinearPart shared_gate_up[] = {{shared + "gate_proj", width}, {shared + "up_proj", width}};
     GANTRY_ASSIGN_OR_RETURN(layer.shared_gate_up, loader.linear(shared_gate_up, config.hidden));
@@ -62,6 +87,7 @@ Status moe(const Step& step, const Moe& layer) {
                           .first_expert = layer.first_expert,
                           .gate_up = &layer.gate_up,
                           .down = &layer.down,
+                          .shared_entry = layer.shared_entry,
                           .shared_gate_up = layer.shared_gate_up ? &layer.shared_gate_up : nullptr,
                           .shared_down = layer.shared_down ? &layer.shared_down : nullptr,
                           .workspace = buffers.workspace,

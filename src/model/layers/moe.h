@@ -19,6 +19,7 @@ struct Moe {
   int32_t first_expert = 0;
   PackedWeight gate_up{};         // experts of this rank x [2 intermediate, hidden]
   PackedWeight down{};            // experts of this rank x [hidden, intermediate]
+  bool shared_entry = false;      // the shared expert is the last of them
   PackedWeight shared_gate_up{};  // [2 shared_experts * intermediate, hidden], or none
   PackedWeight shared_down{};
   int32_t hidden = 0;
