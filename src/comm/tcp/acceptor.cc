@@ -17,12 +17,12 @@ constexpr int64_t kSecondNs = 1'000'000'000;
 
 }  // namespace
 
-Acceptor::Acceptor(Fd listener, const Options& options, Secret secret)
-    : options_(options), secret_(std::move(secret)), listener_(std::move(listener)) {}
+Acceptor::Acceptor(Fd listener, const Options& options, const Secret& secret)
+    : options_(options), secret_(secret), listener_(std::move(listener)) {}
 
-Result<std::unique_ptr<Acceptor>> Acceptor::listen(const Options& options, Secret secret) {
+Result<std::unique_ptr<Acceptor>> Acceptor::listen(const Options& options, const Secret& secret) {
   GANTRY_ASSIGN_OR_RETURN(Fd listener, listen_on(options.at));
-  return std::unique_ptr<Acceptor>(new Acceptor(std::move(listener), options, std::move(secret)));
+  return std::unique_ptr<Acceptor>(new Acceptor(std::move(listener), options, secret));
 }
 
 void Acceptor::watch(std::vector<pollfd>& looks) const {

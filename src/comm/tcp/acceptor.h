@@ -26,7 +26,7 @@ class Acceptor {
     Purpose purpose = Purpose::kAgent;
     uint32_t self = 0;  // what a hello's `to` must be
   };
-  static Result<std::unique_ptr<Acceptor>> listen(const Options& options, Secret secret);
+  static Result<std::unique_ptr<Acceptor>> listen(const Options& options, const Secret& secret);
 
   Endpoint endpoint() const { return local_endpoint(listener_.get()); }
   void watch(std::vector<pollfd>& looks) const;
@@ -43,7 +43,7 @@ class Acceptor {
     int64_t end_ns = 0;
   };
 
-  Acceptor(Fd listener, const Options& options, Secret secret);
+  Acceptor(Fd listener, const Options& options, const Secret& secret);
   void accept_all();
   // What has come. False: it is over, with why where it failed.
   bool advance(Pending& pending, std::vector<Admitted>& admitted);

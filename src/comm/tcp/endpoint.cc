@@ -140,24 +140,4 @@ Result<Fd> connect_to(const Endpoint& to, std::chrono::milliseconds limit) {
 Endpoint local_endpoint(int fd) { return named(getsockname, fd); }
 Endpoint peer_endpoint(int fd) { return named(getpeername, fd); }
 
-bool is_public(const std::string& address) {
-  in_addr v4{};
-  if (inet_pton(AF_INET, address.c_str(), &v4) == 1) {
-    const uint32_t value = ntohl(v4.s_addr);
-    struct Block {
-      uint32_t prefix;
-      int bits;
-    };
-    constexpr Block kPrivate[] = {{0x7f000000, 8},  {0x0a000000, 8},  {0xac100000, 12},
-                                  {0xc0a80000, 16}, {0xa9fe0000, 16}, {0x64400000, 10}};
-    for (const Block& block : kPrivate) {
-      if ((value ^ block.prefix) >> (32 - block.bits) == 0) return false;
-    }
-    return true;
-  }
-  in6_addr v6{};
-  if (inet_pton(AF_INET6, address.substr(0, address.find('%')).c_str(), &v6) != 1) return false;
-  return !IN6_IS_ADDR_LOOPBACK(&v6) && !IN6_IS_ADDR_LINKLOCAL(&v6) && (v6.s6_addr[0] & 0xfe) != 0xfc;
-}
-
 }  // namespace gantry::tcp

@@ -40,8 +40,5 @@ Result<Fd> connect_to(const Endpoint& to, std::chrono::milliseconds limit);
 // Numeric, of this end and of the other.
 Endpoint local_endpoint(int fd);
 Endpoint peer_endpoint(int fd);
-// Whether everyone can reach the address by the internet's rules: neither loopback nor link-local, nor of RFC 1918,
-// RFC 4193 or RFC 6598. Of a numeric one.
-bool is_public(const std::string& address);
 
 }  // namespace gantry::tcp

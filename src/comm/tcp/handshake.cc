@@ -35,8 +35,7 @@ SessionKeys session_keys(const Secret& secret, std::string_view transcript) {
 
 }  // namespace
 
-ClientHandshake::ClientHandshake(Secret secret, const Hello& hello)
-    : secret_(std::move(secret)), hello_(kMagic) {
+ClientHandshake::ClientHandshake(const Secret& secret, const Hello& hello) : secret_(secret), hello_(kMagic) {
   hello_.push_back(static_cast<char>(hello.purpose));
   append_u32(hello_, hello.from);
   append_u32(hello_, hello.to);

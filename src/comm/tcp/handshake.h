@@ -38,7 +38,7 @@ inline constexpr size_t kProofBytes = sizeof(Key);
 
 class ClientHandshake {
  public:
-  ClientHandshake(Secret secret, const Hello& hello);
+  ClientHandshake(const Secret& secret, const Hello& hello);
   const std::string& hello() const { return hello_; }
   // The proof to send. kInvalidArgument: the server has another secret.
   Result<std::string> answer(std::string_view reply);
@@ -53,7 +53,7 @@ class ClientHandshake {
 
 class ServerHandshake {
  public:
-  explicit ServerHandshake(Secret secret) : secret_(std::move(secret)) {}
+  explicit ServerHandshake(const Secret& secret) : secret_(secret) {}
   // The reply to send. kDataLoss: not a hello.
   Result<std::string> reply(std::string_view hello);
   // After reply(). kInvalidArgument: the client has another secret.

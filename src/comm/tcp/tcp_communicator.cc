@@ -26,15 +26,15 @@ int64_t end_of(std::chrono::milliseconds limit) {
 }  // namespace
 
 TcpCommunicator::TcpCommunicator(const TcpOptions& options, std::unique_ptr<tcp::Acceptor> acceptor,
-                                 tcp::Secret secret, int wake)
-    : options_(options), acceptor_(std::move(acceptor)), secret_(std::move(secret)), wake_(wake) {
+                                 const tcp::Secret& secret, int wake)
+    : options_(options), acceptor_(std::move(acceptor)), secret_(secret), wake_(wake) {
   peers_.resize(static_cast<size_t>(options.size));
 }
 
 TcpCommunicator::~TcpCommunicator() { close(wake_); }
 
 Result<std::unique_ptr<TcpCommunicator>> TcpCommunicator::listen(const TcpOptions& options,
-                                                                 tcp::Secret secret) {
+                                                                 const tcp::Secret& secret) {
   GANTRY_CHECK(options.rank >= 0 && options.rank < options.size);
   GANTRY_ASSIGN_OR_RETURN(auto acceptor, tcp::Acceptor::listen({.at = {options.address, 0},
                                                                 .purpose = options.purpose,
@@ -42,8 +42,7 @@ Result<std::unique_ptr<TcpCommunicator>> TcpCommunicator::listen(const TcpOption
                                                                secret));
   const int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake < 0) return resource_exhausted("no descriptor is left for a group of ranks");
-  return std::unique_ptr<TcpCommunicator>(
-      new TcpCommunicator(options, std::move(acceptor), std::move(secret), wake));
+  return std::unique_ptr<TcpCommunicator>(new TcpCommunicator(options, std::move(acceptor), secret, wake));
 }
 
 Status TcpCommunicator::connect(const std::vector<tcp::Endpoint>& ranks) {

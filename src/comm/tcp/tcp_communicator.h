@@ -32,7 +32,8 @@ class TcpCommunicator final : public Communicator {
  public:
   // Listens: peers may connect from now on. The secret is of this group alone: who has another, or another purpose, is
   // no member.
-  static Result<std::unique_ptr<TcpCommunicator>> listen(const TcpOptions& options, tcp::Secret secret);
+  static Result<std::unique_ptr<TcpCommunicator>> listen(const TcpOptions& options,
+                                                         const tcp::Secret& secret);
   ~TcpCommunicator() override;
 
   uint16_t port() const { return acceptor_->endpoint().port; }
@@ -65,8 +66,8 @@ class TcpCommunicator final : public Communicator {
     bool busy() const { return sends || receives || (socket && socket->unsent() > 0); }
   };
 
-  TcpCommunicator(const TcpOptions& options, std::unique_ptr<tcp::Acceptor> acceptor, tcp::Secret secret,
-                  int wake);
+  TcpCommunicator(const TcpOptions& options, std::unique_ptr<tcp::Acceptor> acceptor,
+                  const tcp::Secret& secret, int wake);
   Status join(const std::vector<tcp::Endpoint>& ranks);
   Status accept_from(int count, int64_t end_ns);
   void give(int peer, std::span<const std::byte> data);
