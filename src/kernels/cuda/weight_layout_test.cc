@@ -29,8 +29,8 @@ TEST(CudaWeightLayout, WideFp8StaysFp8) {
   EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 256, 256), DType::kBF16) << "r1-tiny's";
   EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 2048, 7168 + 64), DType::kBF16) << "no whole blocks";
   EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 2050, 7168), DType::kBF16);
-  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 2048, 7168, 256), DType::kF8E4M3);
-  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 2048, 7168, 257), DType::kBF16);
+  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 2048, 7168, kFp8BatchMax), DType::kF8E4M3);
+  EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 2048, 7168, kFp8BatchMax + 1), DType::kBF16);
   EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 1472, 7168, 64), DType::kBF16)
       << "down's columns would not fit";
   EXPECT_EQ(dtype_of(DType::kF8E4M3, Compute::kAuto, 7168, 1472, 64), DType::kBF16);

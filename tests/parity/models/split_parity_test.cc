@@ -37,7 +37,9 @@ std::filesystem::path goldens() {
 std::vector<std::string> cases() {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(goldens())) {
-    if (entry.path().stem() != "rope") names.push_back(entry.path().stem());
+    if (entry.path().extension() == ".json" && entry.path().stem() != "rope") {
+      names.push_back(entry.path().stem());
+    }
   }
   std::sort(names.begin(), names.end());
   return names;
