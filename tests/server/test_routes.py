@@ -33,7 +33,7 @@ def test_health(gantry, model):
     assert entry["id"] == model and entry["state"] == "ready"
     assert set(entry["progress"]) == {"phase", "done", "total", "per_second", "seconds_left"}
     for replica in entry["replicas"]:
-        assert set(replica) == {"id", "epoch", "state", "ranks"}
+        assert set(replica) == {"id", "epoch", "state", "age_seconds", "restarts", "cause", "ranks"}
         for rank in replica["ranks"]:
             assert set(rank) == {"rank", "host", "pid", "state"}
             os.kill(rank["pid"], 0)
