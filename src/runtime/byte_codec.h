@@ -1,5 +1,6 @@
 // Values to bytes and back, little endian and without padding: what the ranks of a replica tell each other. One function
-// `template <typename Codec> void fields(Codec&, T&)` per message names its fields in order, for both directions.
+// `template <typename Codec> void fields(Codec&, T&)` per message names its fields in order, for both directions; a message of
+// a few plain values has write_all() and read_all().
 #pragma once
 
 #include <cstdint>
@@ -102,6 +103,21 @@ class ByteReader {
   std::string_view bytes_;
   bool ok_ = true;
 };
+
+template <typename... T>
+std::string write_all(const T&... values) {
+  ByteWriter writer;
+  (writer(values), ...);
+  return writer.take();
+}
+
+// False unless the bytes are these values and nothing more.
+template <typename... T>
+bool read_all(std::string_view bytes, T&... values) {
+  ByteReader reader(bytes);
+  (reader(values), ...);
+  return reader.done();
+}
 
 template <typename Codec, typename T>
 void numbers(Codec& codec, T& values) {

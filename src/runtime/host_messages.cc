@@ -17,36 +17,21 @@ Status cut_short(const char* what) {
   return data_loss(std::string("a host's ") + what + " is no whole message");
 }
 
+std::string framed(HostMessage message, std::string_view payload) {
+  std::string content(1, static_cast<char>(message));
+  content += payload;
+  std::string bytes;
+  append_frame(content, bytes);
+  return bytes;
+}
+
 }  // namespace
 
-std::string encode(const HostJoin& join) {
-  ByteWriter writer;
-  writer(join.name);
-  writer(join.agent);
-  writer(join.version);
-  return writer.take();
-}
-
-std::string encode(const RankProcess& process) {
-  ByteWriter writer;
-  writer(process.rank);
-  writer(process.pid);
-  return writer.take();
-}
-
+std::string encode(const HostJoin& join) { return write_all(join.name, join.agent, join.version); }
+std::string encode(const RankProcess& process) { return write_all(process.rank, process.pid); }
+std::string encode(const RankEnd& end) { return write_all(end.rank, end.how, end.crashed); }
 std::string encode(const RankEnvelope& envelope) {
-  ByteWriter writer;
-  writer(envelope.rank);
-  writer(envelope.message);
-  return writer.take().append(envelope.payload);
-}
-
-std::string encode(const RankEnd& end) {
-  ByteWriter writer;
-  writer(end.rank);
-  writer(end.how);
-  writer(end.crashed);
-  return writer.take();
+  return write_all(envelope.rank, envelope.message).append(envelope.payload);
 }
 
 std::string encode(const RankList& list) {
@@ -64,50 +49,38 @@ Result<RankList> decode_list(std::string_view bytes) {
 }
 
 Result<HostJoin> decode_join(std::string_view bytes) {
-  ByteReader reader(bytes);
   HostJoin join;
-  reader(join.name);
-  reader(join.agent);
-  reader(join.version);
-  if (!reader.done() || join.name.size() > limits::kHostNameBytesMax) return cut_short("join");
+  if (!read_all(bytes, join.name, join.agent, join.version) || join.name.size() > limits::kHostNameBytesMax) {
+    return cut_short("join");
+  }
   return join;
 }
 
 Result<RankProcess> decode_process(std::string_view bytes) {
-  ByteReader reader(bytes);
   RankProcess process;
-  reader(process.rank);
-  reader(process.pid);
-  if (!reader.done()) return cut_short("report of a start");
+  if (!read_all(bytes, process.rank, process.pid)) return cut_short("report of a start");
   return process;
 }
 
 Result<RankEnvelope> decode_envelope(std::string_view bytes) {
   constexpr size_t kHeadBytes = sizeof(int32_t) + sizeof(RankMessage);
-  ByteReader reader(bytes.substr(0, kHeadBytes));
   RankEnvelope envelope;
-  reader(envelope.rank);
-  reader(envelope.message);
-  if (!reader.done() || envelope.message > RankMessage::kPeers) return cut_short("envelope");
+  if (!read_all(bytes.substr(0, kHeadBytes), envelope.rank, envelope.message) ||
+      envelope.message > RankMessage::kPeers) {
+    return cut_short("envelope");
+  }
   envelope.payload = bytes.substr(kHeadBytes);
   return envelope;
 }
 
 Result<RankEnd> decode_end(std::string_view bytes) {
-  ByteReader reader(bytes);
   RankEnd end;
-  reader(end.rank);
-  reader(end.how);
-  reader(end.crashed);
-  if (!reader.done()) return cut_short("report of an end");
+  if (!read_all(bytes, end.rank, end.how, end.crashed)) return cut_short("report of an end");
   return end;
 }
 
 Status HostLink::send(HostMessage message, std::string_view payload) {
-  std::string content(1, static_cast<char>(message));
-  content += payload;
-  std::string bytes;
-  append_frame(content, bytes);
+  const std::string bytes = framed(message, payload);
   const std::lock_guard lock(send_mutex_);
   return write(bytes);
 }
@@ -115,10 +88,7 @@ Status HostLink::send(HostMessage message, std::string_view payload) {
 bool HostLink::try_send(HostMessage message, std::string_view payload) {
   const std::unique_lock lock(send_mutex_, std::try_to_lock);
   if (!lock.owns_lock() || !socket_.flush().ok() || socket_.unsent() > 0) return false;
-  std::string content(1, static_cast<char>(message));
-  content += payload;
-  std::string bytes;
-  append_frame(content, bytes);
+  const std::string bytes = framed(message, payload);
   return socket_.send(tcp::RecordKind::kData, std::as_bytes(std::span(bytes))).ok();
 }
 

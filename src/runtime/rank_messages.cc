@@ -60,14 +60,6 @@ void fields(Codec& c, T& peers)
   });
 }
 
-template <typename Codec, typename T>
-void fields(Codec& c, T& begin)
-  requires requires { begin.kv_blocks; }
-{
-  c(begin.kv_blocks);
-  c(begin.max_model_len);
-}
-
 template <typename T>
 std::string encode_fields(const T& value) {
   ByteWriter writer;
@@ -82,25 +74,16 @@ Status cut_short(const char* what) {
 }  // namespace
 
 std::string encode(const RankSetup& setup) { return encode_fields(setup); }
-std::string encode(const RankBegin& begin) { return encode_fields(begin); }
+std::string encode(const RankBegin& begin) { return write_all(begin.kv_blocks, begin.max_model_len); }
 std::string encode(const RankStarted& started) { return encode_fields(started); }
 std::string encode(const RankPeers& peers) { return encode_fields(peers); }
 
 std::string encode(const RankLoaded& loaded) {
-  ByteWriter writer;
-  writer(loaded.kv_block_bytes);
-  writer(loaded.process.host);
-  writer(loaded.process.pid);
-  return writer.take();
+  return write_all(loaded.kv_block_bytes, loaded.process.host, loaded.process.pid);
 }
-
 std::string encode(const RankFailure& failure) {
-  ByteWriter writer;
-  writer(failure.status.code());
-  writer(failure.status.message());
-  writer(failure.status.param());
-  writer(failure.by_peer);
-  return writer.take();
+  const Status& status = failure.status;
+  return write_all(status.code(), status.message(), status.param(), failure.by_peer);
 }
 
 Result<RankSetup> decode_setup(std::string_view bytes) {
@@ -140,34 +123,32 @@ Result<RankPeers> decode_peers(std::string_view bytes) {
 }
 
 Result<RankLoaded> decode_loaded(std::string_view bytes) {
-  ByteReader reader(bytes);
   RankLoaded loaded;
-  reader(loaded.kv_block_bytes);
-  reader(loaded.process.host);
-  reader(loaded.process.pid);
-  if (!reader.done() || loaded.process.pid <= 0 || loaded.process.host.size() > limits::kReplicaNameBytesMax)
+  ReplicaRank& process = loaded.process;
+  if (!read_all(bytes, loaded.kv_block_bytes, process.host, process.pid) || process.pid <= 0 ||
+      process.host.size() > limits::kReplicaNameBytesMax) {
     return cut_short("report of loading");
+  }
   return loaded;
 }
 
 Result<RankBegin> decode_begin(std::string_view bytes) {
-  ByteReader reader(bytes);
   RankBegin begin;
-  fields(reader, begin);
-  if (!reader.done() || begin.kv_blocks <= 0 || begin.max_model_len <= 0) return cut_short("begin");
+  if (!read_all(bytes, begin.kv_blocks, begin.max_model_len) || begin.kv_blocks <= 0 ||
+      begin.max_model_len <= 0) {
+    return cut_short("begin");
+  }
   return begin;
 }
 
 Result<RankFailure> decode_failure(std::string_view bytes) {
-  ByteReader reader(bytes);
   StatusCode code{};
   std::string message, param;
   RankFailure failure;
-  reader(code);
-  reader(message);
-  reader(param);
-  reader(failure.by_peer);
-  if (!reader.done() || code <= StatusCode::kOk || code > StatusCode::kInternal) return cut_short("failure");
+  if (!read_all(bytes, code, message, param, failure.by_peer) || code <= StatusCode::kOk ||
+      code > StatusCode::kInternal) {
+    return cut_short("failure");
+  }
   failure.status = Status(code, std::move(message), std::move(param));
   return failure;
 }
