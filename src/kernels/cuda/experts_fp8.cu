@@ -47,6 +47,20 @@ Status launch_choice(State& state, const MoeArgs& args, const sm90::ExpertShape&
   return launch_gate({logits, args.gate_bias, args.gate, picks}, s.tokens, state.stream());
 }
 
+// To FP8 for the experts, and to f32 for the gate.
+Status launch_norm(const MoeArgs& args, const sm90::ExpertShape& s, const float* x, const QuantizedRows& out,
+                   float* normed, cudaStream_t stream) {
+  return launch_quantize_rows({.x = x,
+                               .stride = s.hidden,
+                               .index = nullptr,
+                               .cols = s.hidden,
+                               .weight = args.norm.weight,
+                               .eps = args.norm.eps,
+                               .out = out,
+                               .f32 = normed},
+                              s.tokens, stream);
+}
+
 struct Buffers {
   float* logits;
   QuantizedRows x, slots, h;
@@ -86,15 +100,7 @@ Status run(State& state, Buffers& b, const MoeArgs& args, const sm90::ExpertShap
   const PackedWeight::Part& gate_up = args.gate_up->parts[0];
   const PackedWeight::Part& down = args.down->parts[0];
   const cudaStream_t stream = state.stream();
-  GANTRY_RETURN_IF_ERROR(launch_quantize_rows({.x = x,
-                                               .stride = s.hidden,
-                                               .index = nullptr,
-                                               .cols = s.hidden,
-                                               .weight = args.norm.weight,
-                                               .eps = args.norm.eps,
-                                               .out = b.x,
-                                               .f32 = normed},
-                                              s.tokens, stream));
+  GANTRY_RETURN_IF_ERROR(launch_norm(args, s, x, b.x, normed, stream));
   GANTRY_RETURN_IF_ERROR(
       launch_gate_logits({normed, static_cast<const float*>(args.gate_weight->parts[0].data), s.hidden,
                           args.gate.experts, b.logits},
@@ -181,15 +187,7 @@ Status run_many(State& state, const ManyBuffers& b, const MoeArgs& args, const s
   const cudaStream_t stream = state.stream();
   const auto slots = static_cast<int>(b.slots.scale_stride);
   const int picks = s.tokens * s.experts_per_token;
-  GANTRY_RETURN_IF_ERROR(launch_quantize_rows({.x = x,
-                                               .stride = s.hidden,
-                                               .index = nullptr,
-                                               .cols = s.hidden,
-                                               .weight = args.norm.weight,
-                                               .eps = args.norm.eps,
-                                               .out = b.x,
-                                               .f32 = normed},
-                                              s.tokens, stream));
+  GANTRY_RETURN_IF_ERROR(launch_norm(args, s, x, b.x, normed, stream));
   GANTRY_RETURN_IF_ERROR(launch_tile_gemm({.x = normed,
                                            .x_stride = s.hidden,
                                            .weight = args.gate_weight->parts[0].data,
